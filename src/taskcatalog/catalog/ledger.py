@@ -1,0 +1,245 @@
+"""The ledger of a stage's output: which parts are done, from which inputs, with which settings.
+
+A folder that a stage writes holds ``ledger.json``::
+
+    {"format": 1, "stage": "ngrams", "version": "0.1.0", "complete": true,
+     "inputs": {...}, "settings": {...}, "facts": {...},
+     "parts": {"merge-2-00000": {"files": {"bigrams/00000.parquet": {"bytes": 1, "sha256": "…"}}, "facts": {...}}}}
+
+While the stage runs, each finished part is one line of ``ledger.parts.jsonl`` beside it; at the end these
+lines move into ``ledger.json``, sorted by name. So the ledger, and not the existence of a file, says what is
+done, and a finished ledger has no trace of the order in which parts were finished. Files under ``work/`` are
+for the stage alone and go when it is complete.
+
+Paths in a ledger are relative to its folder: a folder may be moved.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from taskcatalog.catalog.files import is_temporary, read_json, sha256_of_file, write_json
+from taskcatalog.errors import ConflictError, InputError
+from taskcatalog.version import __version__
+
+FORMAT = 1
+_LEDGER = "ledger.json"
+_JOURNAL = "ledger.parts.jsonl"
+_WORK = "work"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One finished part: its files, by path below the ledger's folder, and what is known of them."""
+
+    files: Mapping[str, Mapping[str, Any]]
+    facts: Mapping[str, Any]
+
+
+@dataclass(kw_only=True)
+class Ledger:
+    """The ledger of one folder. ``begin`` it to write, ``read`` it to look."""
+
+    folder: Path
+    stage: str
+    version: str
+    inputs: dict[str, Any]
+    settings: dict[str, Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
+    complete: bool = False
+    _lock: int | None = None
+    _made: Path = Path()
+    """What a run that fails before any part is done takes with it: the folder and the new ones above it."""
+
+    @property
+    def work(self) -> Path:
+        """Where the stage keeps files that only it needs."""
+        return self.folder / _WORK
+
+    @classmethod
+    def exists(cls, folder: Path) -> bool:
+        return (folder / _LEDGER).is_file()
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The ledger in ``folder``, with the parts that an unfinished run has done so far."""
+        content = read_json(folder / _LEDGER)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise InputError(f"{folder / _LEDGER}: is not a ledger of format {FORMAT}: made by another version?")
+        parts = {name: Part(**part) for name, part in content["parts"].items()}
+        ledger = cls(
+            folder=folder,
+            stage=content["stage"],
+            version=content["version"],
+            inputs=content["inputs"],
+            settings=content["settings"],
+            facts=content["facts"],
+            parts=parts,
+            complete=content["complete"],
+        )
+        ledger.parts.update(ledger._journalled_parts())
+        return ledger
+
+    @classmethod
+    def begin(
+        cls, folder: Path, stage: str, inputs: Mapping[str, Any], settings: Mapping[str, Any], force: bool = False
+    ) -> Self:
+        """Starts a stage in ``folder``, or goes on with the same one that was stopped there.
+
+        The result is a context manager that holds the folder against other processes. A run that fails
+        before any part is done takes its folder with it.
+
+        Raises ConflictError where the folder holds anything else (``force`` gives up what another run of a
+        stage wrote there, never files that are not ours) or where another process is at work in it.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise ConflictError(f"{folder}: is a file: choose another output folder")
+        if not cls.exists(folder) and folder.is_dir() and any(not is_temporary(path) for path in folder.iterdir()):
+            raise ConflictError(f"{folder}: holds files that taskcatalog did not write: choose another output folder")
+        # JSON has no tuples: compare with what would be read back.
+        inputs, settings = json.loads(json.dumps(inputs)), json.loads(json.dumps(settings))
+        made = next((path for path in reversed(folder.parents) if not path.exists()), folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(folder)
+        try:
+            ledger = cls(folder=folder, stage=stage, version=__version__, inputs=inputs, settings=settings)
+            if cls.exists(folder):
+                there = cls.read(folder)
+                difference = there._difference(ledger)
+                if difference is None:
+                    ledger = there
+                elif not force:
+                    raise ConflictError(f"{folder}: was made differently ({difference}): --force makes it anew")
+                else:
+                    (folder / _JOURNAL).unlink(missing_ok=True)
+            ledger._lock, ledger._made = lock, made
+            if not ledger.complete:
+                ledger._write()
+                ledger._remove_unrecorded()
+        except BaseException:
+            os.close(lock)
+            raise
+        return ledger
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not self.parts:
+            shutil.rmtree(self._made)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def finish_part(self, name: str, files: Iterable[Path], facts: Mapping[str, Any]) -> None:
+        """Records a part as done; from here on a resumed run will not do it again."""
+        described = {str(path.relative_to(self.folder)): self._describe(path) for path in sorted(files)}
+        self.parts[name] = Part(files=described, facts=dict(facts))
+        line = json.dumps({"name": name, "files": described, "facts": facts}, sort_keys=True)
+        with (self.folder / _JOURNAL).open("a") as journal:
+            journal.write(line + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Takes back finished parts, with their files, to do them again."""
+        for name in list(names):
+            del self.parts[name]
+        self._write()
+        self._remove_unrecorded()
+
+    def finish(self, facts: Mapping[str, Any]) -> None:
+        """Records the stage as complete and clears what only its run needed."""
+        self.facts = dict(facts)
+        self.parts = {name: part for name, part in sorted(self.parts.items()) if not self._is_work(part)}
+        self.complete = True
+        self._write()
+        self._remove_unrecorded()
+
+    def files(self) -> dict[Path, Mapping[str, Any]]:
+        """Every file of every part, with its size and, unless it is under ``work/``, its SHA-256."""
+        return {self.folder / name: facts for part in self.parts.values() for name, facts in part.files.items()}
+
+    def damaged_files(self) -> list[str]:
+        """What is wrong with the files, one line each; reads every byte."""
+        return [problem for path, facts in self.files().items() if (problem := _problem(path, facts))]
+
+    def _difference(self, other: Self) -> str | None:
+        """Why ``other`` is not the same run as this one; None where it is."""
+        if self.stage != other.stage:
+            return f"by the stage {self.stage}, not {other.stage}"
+        for there, here in ((self.settings, other.settings), (self.inputs, other.inputs)):
+            for key in sorted(there.keys() | here.keys()):
+                if there.get(key) != here.get(key):
+                    return f"{key} was {there.get(key)!r}, not {here.get(key)!r}"
+        if self.version != other.version and not self.complete:
+            return f"begun by version {self.version}, not {other.version}"
+        return None
+
+    def _describe(self, path: Path) -> dict[str, Any]:
+        size: dict[str, Any] = {"bytes": path.stat().st_size}
+        return size if path.is_relative_to(self.work) else size | {"sha256": sha256_of_file(path)}
+
+    def _is_work(self, part: Part) -> bool:
+        return all(Path(name).parts[0] == _WORK for name in part.files)
+
+    def _journalled_parts(self) -> dict[str, Part]:
+        journal = self.folder / _JOURNAL
+        if self.complete or not journal.exists():
+            return {}
+        # A kill may have cut the last line: a line counts once its end is there.
+        lines = journal.read_text().rpartition("\n")[0].splitlines()
+        records = [json.loads(line) for line in lines]
+        return {record["name"]: Part(files=record["files"], facts=record["facts"]) for record in records}
+
+    def _write(self) -> None:
+        """Writes the whole ledger; the journal's lines are in it, so the journal goes."""
+        content = {
+            "format": FORMAT,
+            "stage": self.stage,
+            "version": self.version,
+            "complete": self.complete,
+            "inputs": self.inputs,
+            "settings": self.settings,
+            "facts": self.facts,
+            "parts": {name: {"files": part.files, "facts": part.facts} for name, part in self.parts.items()},
+        }
+        write_json(self.folder / _LEDGER, content)
+        (self.folder / _JOURNAL).unlink(missing_ok=True)
+
+    def _remove_unrecorded(self) -> None:
+        """Removes files that no part has: half-written ones, and those of a run that was given up."""
+        keep = self.files().keys() | {self.folder / _LEDGER}
+        for path in sorted(self.folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+            if path.is_dir() and not path.is_symlink():
+                if not any(path.iterdir()):
+                    path.rmdir()
+            elif path not in keep:
+                path.unlink()
+
+
+def _lock(folder: Path) -> int:
+    """A descriptor of ``folder`` that holds its lock until it is closed, by us or by a kill."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise ConflictError(f"{folder}: another taskcatalog command is writing there: wait until it ends") from error
+    return descriptor
+
+
+def _problem(path: Path, facts: Mapping[str, Any]) -> str | None:
+    if not path.is_file():
+        return f"{path}: is missing"
+    if path.stat().st_size != facts["bytes"]:
+        return f"{path}: has {path.stat().st_size} bytes, the ledger says {facts['bytes']}"
+    if "sha256" in facts and sha256_of_file(path) != facts["sha256"]:
+        return f"{path}: its content is not what the ledger says (SHA-256 differs)"
+    return None

@@ -1,0 +1,66 @@
+"""Parquet files whose bytes depend on the rows alone, not on the batches that they came in."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from taskcatalog.catalog.files import written_atomically
+
+ROW_GROUP_ROWS = 131_072
+
+
+class TableWriter:
+    """Writes rows in row groups of a fixed size, whatever the size of the batches."""
+
+    def __init__(self, path: Path, schema: pa.Schema, row_group_rows: int) -> None:
+        self._schema = schema
+        self._row_group_rows = row_group_rows
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_statistics=True)
+        self._waiting: list[pa.Table] = []
+        self._n_waiting = 0
+        self.n_rows = 0
+
+    def write(self, columns: Mapping[str, Any] | pa.Table) -> None:
+        """Adds rows: a table, or arrays by column name."""
+        if not isinstance(columns, pa.Table):
+            columns = pa.table(
+                [pa.array(columns[field.name], field.type) for field in self._schema], schema=self._schema
+            )
+        self._waiting.append(columns)
+        self._n_waiting += columns.num_rows
+        self.n_rows += columns.num_rows
+        if self._n_waiting >= self._row_group_rows:
+            whole = self._n_waiting - self._n_waiting % self._row_group_rows
+            table = pa.concat_tables(self._waiting)
+            self._writer.write_table(table.slice(0, whole).combine_chunks(), self._row_group_rows)
+            # Copied, so that what was written can be freed.
+            self._waiting = [table.slice(whole).combine_chunks()]
+            self._n_waiting -= whole
+
+    def close(self) -> None:
+        if self._n_waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks(), self._row_group_rows)
+        self._writer.close()
+
+
+@contextmanager
+def table_writer(path: Path, schema: pa.Schema, row_group_rows: int = ROW_GROUP_ROWS) -> Iterator[TableWriter]:
+    """A TableWriter whose file appears at ``path`` when the block ends well."""
+    with written_atomically(path) as temporary:
+        writer = TableWriter(temporary, schema, row_group_rows)
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+
+def list_array(rows: np.ndarray[Any, Any]) -> pa.ListArray:
+    """A matrix as a column of lists, one for each row."""
+    offsets = np.arange(0, rows.size + 1, max(1, rows.shape[1]), dtype=np.int32)
+    field = pa.field("element", pa.from_numpy_dtype(rows.dtype), nullable=False)
+    return pa.ListArray.from_arrays(offsets, rows.ravel(), type=pa.list_(field))

@@ -1,0 +1,102 @@
+"""Runs the parts of a stage on this machine and writes each finished one into the ledger.
+
+A part is a pure function from input files to output files. Functions that spend their time in NumPy, Numba,
+Arrow or ``tokenizers`` release the interpreter's lock, so threads are enough for them; others get processes.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.errors import TaskcatalogError
+from taskcatalog.progress import progress_bar
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartResult:
+    """What a finished part leaves."""
+
+    files: list[Path]
+    """Finished files in the ledger's folder."""
+    amount: int
+    """How much of the stage's unit of work (tokens, rows, prompts) it did."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What the progress bar says."""
+
+    description: str
+    unit: str
+    total: int | None
+
+
+def run_parts(
+    ledger: Ledger,
+    parts: Mapping[str, P],
+    do: Callable[[P], PartResult],
+    work: Work,
+    workers: int = 1,
+    pool: Literal["threads", "processes"] = "threads",
+) -> None:
+    """Does every part that the ledger does not have yet, ``workers`` at a time.
+
+    With one worker all runs in this thread. The first error stops the stage, with what is finished kept.
+    """
+    missing = {name: part for name, part in parts.items() if name not in ledger.parts}
+    done = sum(ledger.parts[name].facts["amount"] for name in parts.keys() - missing.keys())
+    with progress_bar(work.description, work.total, work.unit, done) as bar:
+
+        def finish(name: str, result: PartResult) -> None:
+            ledger.finish_part(name, result.files, dict(result.facts) | {"amount": result.amount})
+            bar.update(result.amount)
+
+        if workers == 1 or len(missing) <= 1:
+            for name, part in missing.items():
+                finish(name, do(part))
+            return
+        with _executor(pool, min(workers, len(missing))) as executor:
+            try:
+                _run_in(executor, missing, do, finish, 2 * workers)
+            except BrokenProcessPool as error:
+                raise TaskcatalogError(
+                    f"{work.description}: a worker process died (out of memory?): run the same command to go on, "
+                    "with fewer --workers if it happens again"
+                ) from error
+            finally:
+                executor.shutdown(cancel_futures=True)
+
+
+def _executor(pool: Literal["threads", "processes"], workers: int) -> Executor:
+    if pool == "threads":
+        return ThreadPoolExecutor(workers)
+    # Forking is not safe with the threads that tokenizers, Arrow and torch keep.
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+
+
+def _run_in(
+    executor: Executor,
+    parts: Mapping[str, P],
+    do: Callable[[P], PartResult],
+    finish: Callable[[str, PartResult], None],
+    at_once: int,
+) -> None:
+    """Keeps ``at_once`` parts submitted, so that millions of parts cost no memory."""
+    waiting = iter(parts.items())
+    running: dict[Future[PartResult], str] = {}
+    while True:
+        while len(running) < at_once and (item := next(waiting, None)) is not None:
+            running[executor.submit(do, item[1])] = item[0]
+        if not running:
+            return
+        finished, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in finished:
+            finish(running.pop(future), future.result())

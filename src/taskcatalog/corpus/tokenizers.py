@@ -1,0 +1,32 @@
+"""Finds a ``tokenizer.json`` by path or by hub name."""
+
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from taskcatalog.errors import InputError
+
+
+def find_tokenizer(name: str) -> Path:
+    """A file, the ``tokenizer.json`` in a folder, or the one of a hub model, from the cache if it is there.
+
+    Raises InputError where there is none.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        if (path / "tokenizer.json").is_file():
+            return path / "tokenizer.json"
+        raise InputError(f"{path}: holds no tokenizer.json")
+    if path.suffix == ".json" or path.is_absolute() or name.startswith("."):
+        raise InputError(f"{path}: does not exist: give a tokenizer.json, a folder with one, or a hub name")
+    try:
+        return Path(hf_hub_download(name, "tokenizer.json"))
+    except HFValidationError as error:
+        raise InputError(f"tokenizer {name!r}: is neither a file nor a hub name") from error
+    except LocalEntryNotFoundError as error:
+        raise InputError(f"tokenizer {name!r}: the hub cannot be reached and it is not in the cache") from error
+    except HfHubHTTPError as error:
+        raise InputError(f"tokenizer {name!r}: the hub has no tokenizer.json of that name ({error})") from error

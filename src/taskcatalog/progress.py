@@ -1,0 +1,16 @@
+"""Progress bars: shown on a terminal, silent elsewhere."""
+
+from tqdm import tqdm
+
+
+def progress_bar(description: str, total: int | None, unit: str, done: int = 0) -> "tqdm[None]":
+    """A bar with rate and time left, from ``done`` to ``total``; use it as a context manager."""
+    return tqdm(
+        total=total,
+        initial=done,
+        desc=description,
+        unit=f" {unit}",
+        unit_scale=True,
+        disable=None,
+        dynamic_ncols=True,
+    )

@@ -1,0 +1,35 @@
+"""Amounts of memory as people write them: ``8GB``, ``512 MiB``, ``2g``."""
+
+import os
+import re
+
+from taskcatalog.errors import SettingsError
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_DEFAULT = 8 * 10**9
+
+
+def parse_size(text: str) -> int:
+    """Bytes in ``text``; decimal units (GB) and binary ones (GiB), in any case."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?\s*", text.lower())
+    if match is None:
+        raise SettingsError(f"memory {text!r} is not a size: write it as 500MB, 8GB or 2GiB")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def memory_budget(text: str | None) -> int:
+    """Bytes to work within: ``text``, or 8 GB, or half of the machine's memory if that is less."""
+    if text is not None:
+        return parse_size(text)
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(_DEFAULT, physical // 2)
+
+
+def worker_count(workers: int | None) -> int:
+    """``workers``, or one for each core that this process may use."""
+    if workers is None:
+        affinity = getattr(os, "sched_getaffinity", None)
+        return len(affinity(0)) if affinity else os.cpu_count() or 1
+    if workers < 1:
+        raise SettingsError(f"workers is {workers}: it must be at least 1")
+    return workers
