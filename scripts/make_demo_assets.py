@@ -1,7 +1,7 @@
-"""Make the demo's tokenizer and model: ``src/taskcatalog/demo/data/``.
+"""Make the demo's tokenizer and model: ``src/taskcatalog/embedded/data/``.
 
 Both learn one text, the standard library of the Python that runs this script (the demo's corpus, see
-``taskcatalog.demo.standard_library``): a byte-level BPE of 8,192 ids, and a GPT-NeoX (the architecture of
+``taskcatalog.embedded.standard_library``): a byte-level BPE of 8,192 ids, and a GPT-NeoX (the architecture of
 Pythia) of 5.3M parameters, saved in float16 as 10.5 MB.
 
 The windows that the model learns from are short (64 tokens at random places), so that one position in
@@ -12,7 +12,7 @@ half. Products run in bfloat16, weights stay in float32.
     python scripts/make_demo_assets.py [--steps 2400] [--threads 2]
 
 Seeded: the tokenizer comes out the same each time; the weights to within floating-point rounding.
-The losses that the shipped weights reached stand in ``src/taskcatalog/demo/data/README.md``, which this
+The losses that the shipped weights reached stand in ``src/taskcatalog/embedded/data/README.md``, which this
 script writes. Two cores take about one and a half hours.
 """
 
@@ -26,9 +26,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.functional import cross_entropy
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from taskcatalog.demo.standard_library import standard_library_sources
+from taskcatalog.embedded.standard_library import standard_library_sources
 
-DATA = Path(__file__).parents[1] / "src/taskcatalog/demo/data"
+DATA = Path(__file__).parents[1] / "src/taskcatalog/embedded/data"
 END_OF_TEXT = "<|endoftext|>"
 VOCABULARY = 8_192
 WINDOW = 64

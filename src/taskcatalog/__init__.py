@@ -1,0 +1,73 @@
+"""taskcatalog: a searchable catalogue of the simple tasks that a language model can do.
+
+The functions here are the commands: ``tokenize`` a corpus, count its ``ngrams``, ``predict`` their
+completions with a model, ``scan`` for prompts whose meaning changes with one more token, ``open`` the
+catalogue, ``verify`` it. Each is imported when it is first used; only ``predict`` and ``scan`` need torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from taskcatalog.version import __version__
+
+if TYPE_CHECKING:
+    from taskcatalog.catalog.catalogue import Catalogue, Completions
+    from taskcatalog.catalog.catalogue import Catalogue as open  # noqa: A004
+    from taskcatalog.corpus.open_store import StoreOptions, open_store
+    from taskcatalog.corpus.tokenize import TokenizeSettings, tokenize
+    from taskcatalog.counting.stage import NgramSettings, ngrams
+    from taskcatalog.embedded.pipeline import demo
+    from taskcatalog.errors import ConflictError, InputError, SettingsError, TaskcatalogError
+    from taskcatalog.tasks.predict import predict
+    from taskcatalog.tasks.scan import ScanSettings, scan
+    from taskcatalog.verification import verify
+
+_HOMES = {
+    "Catalogue": "catalog.catalogue:Catalogue",
+    "Completions": "catalog.catalogue:Completions",
+    "ConflictError": "errors:ConflictError",
+    "InputError": "errors:InputError",
+    "NgramSettings": "counting.stage:NgramSettings",
+    "ScanSettings": "tasks.scan:ScanSettings",
+    "SettingsError": "errors:SettingsError",
+    "StoreOptions": "corpus.open_store:StoreOptions",
+    "TaskcatalogError": "errors:TaskcatalogError",
+    "TokenizeSettings": "corpus.tokenize:TokenizeSettings",
+    "demo": "embedded.pipeline:demo",
+    "ngrams": "counting.stage:ngrams",
+    "open": "catalog.catalogue:Catalogue",
+    "open_store": "corpus.open_store:open_store",
+    "predict": "tasks.predict:predict",
+    "scan": "tasks.scan:scan",
+    "tokenize": "corpus.tokenize:tokenize",
+    "verify": "verification:verify",
+}
+
+__all__ = [
+    "Catalogue",
+    "Completions",
+    "ConflictError",
+    "InputError",
+    "NgramSettings",
+    "ScanSettings",
+    "SettingsError",
+    "StoreOptions",
+    "TaskcatalogError",
+    "TokenizeSettings",
+    "__version__",
+    "demo",
+    "ngrams",
+    "open",
+    "open_store",
+    "predict",
+    "scan",
+    "tokenize",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'taskcatalog' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(f"taskcatalog.{module}"), attribute)

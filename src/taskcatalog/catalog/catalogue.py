@@ -64,6 +64,15 @@ class Catalogue:
             raise SettingsError(f"table {name!r} is not in {self.folder.path}: it has {', '.join(self.tables)}")
         return self._database.view(quoted(name))
 
+    def describe(self) -> duckdb.DuckDBPyRelation:
+        """The tables, with their numbers of rows and their columns."""
+        rows = " UNION ALL ".join(
+            f"SELECT '{name}' AS name, (SELECT count(*) FROM {quoted(name)}) AS rows,"
+            f" {', '.join(self.table(name).columns)!r} AS columns"
+            for name in self.tables
+        )
+        return self._database.sql(rows)
+
     def text(self, ids: ArrayLike) -> str:
         """The text of some ids."""
         if self.vocabulary is None:
@@ -76,29 +85,25 @@ class Catalogue:
         A prefix longer than the tables know is cut to its last ids.
         """
         ids = self._prefix_ids(prefix)
-        n = next((n for n in range(len(ids) + 1, 1, -1) if n <= MAX_N and ngram_table(n) in self.tables), None)
+        lengths = range(min(len(ids) + 1, MAX_N), 1, -1)
+        n = next((n for n in lengths if ngram_table(n) in self.tables), None)
         if n is None:
-            raise SettingsError(f"{self.folder.path}: no n-gram table has a prefix of {len(ids)} ids or fewer")
+            raise SettingsError(f"{self.folder.path}: has no table of n-grams with a prefix of {len(ids)} ids or fewer")
         used = ids[len(ids) - (n - 1) :]
         given = " AND ".join(f"id{i} = {id_}" for i, id_ in enumerate(used))
-        labels = [name for name in self._database.view("predictions").columns] if self._has_predictions else []
-        models = self._models() if labels else []
+        predicted = f"SELECT * FROM predictions WHERE n = {n} AND ids[1:{n - 1}] = {used}"
+        models = self._models()
         columns = "".join(f", max(p.p) FILTER (p.model = ?) AS {quoted('p_' + model)}" for model in models)
-        joined = (
-            f" LEFT JOIN (SELECT * FROM predictions WHERE n = {n} AND ids[1:{n - 1}] = {used}) p ON p.ids[{n}] = c.id"
-            if models
-            else ""
-        )
-        relation = self._database.execute(
+        join = f"LEFT JOIN ({predicted}) p ON p.ids[{n}] = c.id" if models else ""
+        table = self._database.sql(
             f"""WITH found AS (SELECT id{n - 1} AS id, count FROM {quoted(ngram_table(n))} WHERE {given}),
                 c AS (SELECT *, sum(count) OVER () AS total, row_number() OVER (ORDER BY count DESC, id) AS rank
                       FROM found)
             SELECT c.rank, c.id, t.token, c.count, c.count / c.total AS share{columns}, any_value(c.total) AS total
-            FROM c LEFT JOIN tokens t USING (id){joined}
+            FROM c LEFT JOIN tokens t USING (id) {join}
             WHERE c.rank <= ? GROUP BY ALL ORDER BY c.rank""",
-            [*models, limit],
-        )
-        table = relation.to_arrow_table()
+            params=[*models, limit],
+        ).to_arrow_table()
         total = int(table["total"][0].as_py()) if table.num_rows else 0
         return Completions(used, ids[: len(ids) - len(used)], total, table.drop_columns("total"))
 
@@ -116,7 +121,7 @@ class Catalogue:
         counts = np.zeros(len(ids), np.uint64)
         self._database.register("asked_ngrams", asked)
         try:
-            found = self._database.execute(
+            found = self._database.sql(
                 f"SELECT row, count FROM asked_ngrams JOIN {quoted(ngram_table(n))} USING ({', '.join(id_columns(n))})"
             ).to_arrow_table()
         finally:
@@ -124,12 +129,11 @@ class Catalogue:
         counts[found["row"].to_numpy()] = found["count"].to_numpy()
         return counts
 
-    @property
-    def _has_predictions(self) -> bool:
-        return "predictions" in self.tables
-
     def _models(self) -> list[str]:
-        return [name for (name,) in self._database.execute("SELECT DISTINCT model FROM predictions ORDER BY 1").fetchall()]
+        """The labels of the models that were asked for completions."""
+        if "predictions" not in self.tables:
+            return []
+        return [label for (label,) in self.sql("SELECT DISTINCT model FROM predictions ORDER BY 1").fetchall()]
 
     def _prefix_ids(self, prefix: str | ArrayLike) -> list[int]:
         if isinstance(prefix, str):

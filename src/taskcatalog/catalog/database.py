@@ -3,7 +3,6 @@
 The database itself is in memory and holds views only. Tables of a stage that is not complete are left out.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
@@ -11,6 +10,7 @@ import duckdb
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import MAX_N, id_columns, ngram_table, prefix_table, top_table
+from taskcatalog.catalog.sorting import parquet_files
 from taskcatalog.errors import InputError, SettingsError
 
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
@@ -20,19 +20,19 @@ def connect(folder: CatalogueFolder) -> duckdb.DuckDBPyConnection:
     """A connection that answers for every finished table of the catalogue."""
     database = duckdb.connect()
     database.execute("SET enable_progress_bar = false")
-    _create_view(database, "tokens", f"SELECT * FROM {_parquet([folder.tokens])}")
+    _create_view(database, "tokens", f"SELECT * FROM {parquet_files([folder.tokens])}")
     complete = [ledger for stage in folder.stages() if (ledger := Ledger.read(stage)).complete]
     by_stage = {stage: [ledger for ledger in complete if ledger.stage == stage] for stage in ("predict", "scan")}
     if by_stage["predict"]:
         files = [path for ledger in by_stage["predict"] for path in ledger.files()]
-        _create_view(database, "predictions", f"SELECT * FROM {_parquet(files)}")
+        _create_view(database, "predictions", f"SELECT * FROM {parquet_files(files)}")
     for ledger in complete:
         if ledger.stage == "ngrams":
             _create_ngram_views(database, ledger, by_stage["predict"])
     for name in sorted({ledger.folder.parent.name for ledger in by_stage["scan"]}):
         files = [path for ledger in by_stage["scan"] if ledger.folder.parent.name == name for path in ledger.files()]
         order = "" if len(files) == 1 else " ORDER BY p_long DESC, long_ids, model"
-        _create_view(database, name, f"SELECT * FROM {_parquet(files)}{order}")
+        _create_view(database, name, f"SELECT * FROM {parquet_files(files)}{order}")
     return database
 
 
@@ -66,7 +66,7 @@ def _create_ngram_views(database: duckdb.DuckDBPyConnection, ngrams: Ledger, pre
         for table in (ngram_table(n), prefix_table(n)):
             files = [path for path in ngrams.files() if path.parent.name == table]
             if files:
-                _create_view(database, table, f"SELECT * FROM {_parquet(files)}")
+                _create_view(database, table, f"SELECT * FROM {parquet_files(files)}")
         top = ngrams.folder / f"{top_table(n)}.parquet"
         if top in ngrams.files():
             _create_view(database, top_table(n), _top_with_models(n, top, predicted))
@@ -75,16 +75,16 @@ def _create_ngram_views(database: duckdb.DuckDBPyConnection, ngrams: Ledger, pre
 def _top_with_models(n: int, top: Path, predicted: list[Ledger]) -> str:
     """The top table, with one column ``p_<label>`` for each model that was asked."""
     if not predicted:
-        return f"SELECT * FROM {_parquet([top])}"
+        return f"SELECT * FROM {parquet_files([top])}"
     ids = ", ".join(f"t.{name}" for name in id_columns(n))
     columns, joins = [], []
     for i, ledger in enumerate(predicted):
         columns.append(f", m{i}.p AS {quoted('p_' + ledger.folder.name)}")
         joins.append(
-            f" LEFT JOIN (SELECT ids, p FROM {_parquet(ledger.files())} WHERE n = {n}) m{i} ON m{i}.ids = [{ids}]"
+            f" LEFT JOIN (SELECT ids, p FROM {parquet_files(ledger.files())} WHERE n = {n}) m{i} ON m{i}.ids = [{ids}]"
         )
     order = f" ORDER BY t.sum_count DESC, {ids}"
-    return f"SELECT t.*{''.join(columns)} FROM {_parquet([top])} t{''.join(joins)}{order}"
+    return f"SELECT t.*{''.join(columns)} FROM {parquet_files([top])} t{''.join(joins)}{order}"
 
 
 def _create_view(database: duckdb.DuckDBPyConnection, name: str, query: str) -> None:
@@ -92,8 +92,3 @@ def _create_view(database: duckdb.DuckDBPyConnection, name: str, query: str) -> 
         database.execute(f"CREATE VIEW {quoted(name)} AS {query}")
     except duckdb.Error as error:
         raise InputError(f"table {name} cannot be read: {str(error).splitlines()[0]}") from error
-
-
-def _parquet(files: Iterable[Path]) -> str:
-    paths = ", ".join("'" + str(path.absolute()).replace("'", "''") + "'" for path in sorted(files))
-    return f"read_parquet([{paths}])"

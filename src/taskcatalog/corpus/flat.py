@@ -26,7 +26,7 @@ class FlatStore:
         if size % dtype.itemsize:
             raise InputError(
                 f"{path}: has {size} bytes, which is no whole number of {dtype.name} ids: "
-                "the file is cut off, or --dtype is wrong"
+                "the file is cut off, or --id-dtype is wrong"
             )
         self.path = path
         self.vocabulary = vocabulary

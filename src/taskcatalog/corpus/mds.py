@@ -166,7 +166,7 @@ def _decode(shard: _Shard, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[
     if np.any(bad := sizes % dtype.itemsize != 0):
         at = int(np.argmax(bad))
         raise InputError(
-            f"{shard.path}: sample {at} has {sizes[at]} bytes, no whole number of {dtype.name} ids: is --dtype right?"
+            f"{shard.path}: sample {at} has {sizes[at]} bytes, no whole number of {dtype.name} ids: is --id-dtype right?"
         )
     if head and n and np.any(_heads(raw, offsets) != sizes):
         raise InputError(f"{shard.path}: a sample's size is not what its offsets say: it is damaged")
@@ -174,7 +174,7 @@ def _decode(shard: _Shard, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[
     tokens = body.view(dtype)
     if dtype.itemsize > 4 or dtype.kind == "i":
         if tokens.min(initial=0) < 0 or tokens.max(initial=0) >= 2**32:
-            raise InputError(f"{shard.path}: holds ids that are negative or beyond 32 bits: is --dtype right?")
+            raise InputError(f"{shard.path}: holds ids that are negative or beyond 32 bits: is --id-dtype right?")
         tokens = tokens.astype(np.uint32)
     return tokens, np.cumsum(sizes // dtype.itemsize)
 

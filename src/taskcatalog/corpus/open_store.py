@@ -26,7 +26,7 @@ class StoreOptions:
     """Name or path, for an MDS folder or a flat file: without one its ids have no text."""
     sequence_length: int | None = None
     """Tokens that a model sees together; a token store knows its own, and an MDS sample is one sequence."""
-    dtype: Literal["uint16", "uint32"] | None = None
+    id_dtype: Literal["uint16", "uint32"] | None = None
     """Type of the ids in a flat file or in MDS columns of bytes; uint16 if not given."""
 
     def __post_init__(self) -> None:
@@ -42,16 +42,16 @@ def open_store(path: str | Path, options: StoreOptions | None = None) -> Store:
     options = options or StoreOptions()
     path = Path(path)
     if Ledger.exists(path) and Ledger.read(path).stage == STAGE:
-        if options.tokenizer or options.dtype:
+        if options.tokenizer or options.id_dtype:
             raise SettingsError(f"{path}: a token store has its own tokenizer and type of ids: leave these options out")
         return TokenStore(path, options.sequence_length)
     vocabulary = Vocabulary.read(find_tokenizer(options.tokenizer)) if options.tokenizer else None
     if (path / "index.json").is_file():
         if options.sequence_length:
             raise SettingsError(f"{path}: each MDS sample is one sequence: leave out --sequence-length")
-        return MdsStore(path, np.dtype(options.dtype) if options.dtype else None, vocabulary)
+        return MdsStore(path, np.dtype(options.id_dtype) if options.id_dtype else None, vocabulary)
     if path.is_file() and path.suffix == ".bin":
         length = options.sequence_length or DEFAULT_SEQUENCE_LENGTH
-        return FlatStore(path, np.dtype(options.dtype or "uint16"), length, vocabulary)
+        return FlatStore(path, np.dtype(options.id_dtype or "uint16"), length, vocabulary)
     found = "is no token store, MDS folder or .bin file" if path.exists() else "does not exist"
     raise InputError(f"{path}: {found}: 'taskcatalog tokenize SOURCE --out {path}' makes a token store")

@@ -72,5 +72,5 @@ def check_ids(store: Store, sequences: Sequences, first_sequence: int) -> None:
         place = at - (int(sequences.ends[sequence - 1]) if sequence else 0)
         raise InputError(
             f"{store.path}: sequence {first_sequence + sequence}, token {place}: id {sequences.tokens[at]} is beyond "
-            f"the vocabulary of {limit} ids: is this the store's tokenizer, and is --dtype right?"
+            f"the vocabulary of {limit} ids: is this the store's tokenizer, and is --id-dtype right?"
         )

@@ -13,9 +13,9 @@ from taskcatalog.cluster.local import Work, run_parts
 from taskcatalog.corpus.open_store import StoreOptions, open_store
 from taskcatalog.corpus.store import Store
 from taskcatalog.errors import InputError, SettingsError
-from taskcatalog.ngrams.count import count_part, count_parts, sequences_that_fit
-from taskcatalog.ngrams.merge import merge_part, merge_parts
-from taskcatalog.ngrams.top import write_top_table
+from taskcatalog.counting.count import count_part, count_parts, sequences_that_fit
+from taskcatalog.counting.merge import merge_part, merge_parts
+from taskcatalog.counting.top import write_top_table
 from taskcatalog.sizes import memory_budget, worker_count
 
 STAGE = "ngrams"

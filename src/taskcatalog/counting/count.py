@@ -13,9 +13,9 @@ import numpy as np
 from taskcatalog.catalog.files import written_atomically
 from taskcatalog.cluster.local import PartResult
 from taskcatalog.corpus.store import Store, check_ids, stretches
-from taskcatalog.ngrams.kernels import count_each_id
-from taskcatalog.ngrams.keys import KeyLayout
-from taskcatalog.ngrams.runs import count_grams, run_files, shorten, write_run
+from taskcatalog.counting.kernels import count_each_id
+from taskcatalog.counting.keys import KeyLayout
+from taskcatalog.counting.runs import count_grams, run_files, shorten, write_run
 
 _BYTES_PER_TOKEN = 48
 """Of working memory while a stretch is counted: its ids, payloads, counts and the run of the next shorter n."""

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from taskcatalog.catalog.parquet import table_writer
 from taskcatalog.catalog.schemas import id_columns, id_dtype, ngram_schema, ngram_table, prefix_schema, prefix_table
 from taskcatalog.cluster.local import PartResult
-from taskcatalog.ngrams.kernels import summarize_prefixes
-from taskcatalog.ngrams.keys import KeyLayout
-from taskcatalog.ngrams.runs import Run, first_rows, merge_runs, read_run
+from taskcatalog.counting.kernels import summarize_prefixes
+from taskcatalog.counting.keys import KeyLayout
+from taskcatalog.counting.runs import Run, first_rows, merge_runs, read_run
 
 _TOKENS_PER_RANGE = 8 << 20
 _MOST_RANGES = 1_024

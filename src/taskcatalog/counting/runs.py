@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from taskcatalog.catalog.files import written_atomically
 from taskcatalog.corpus.store import Sequences
-from taskcatalog.ngrams.kernels import count_heads, merge_two, scatter_payloads, sort_and_count
-from taskcatalog.ngrams.keys import KeyLayout
+from taskcatalog.counting.kernels import count_heads, merge_two, scatter_payloads, sort_and_count
+from taskcatalog.counting.keys import KeyLayout
 
 
 @dataclass(frozen=True)

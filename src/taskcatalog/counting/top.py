@@ -1,16 +1,15 @@
 """The top tables: prefixes whose most frequent completion has more than a given share, with their texts."""
 
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import numpy as np
-import pyarrow as pa
+from numpy.typing import NDArray
 
 from taskcatalog.catalog.parquet import table_writer
 from taskcatalog.catalog.schemas import id_columns, id_dtype, top_schema
+from taskcatalog.catalog.sorting import parquet_files, sorted_batches
 from taskcatalog.catalog.vocabulary import Vocabulary
-
-_BATCH_ROWS = 65_536
 
 
 def write_top_table(
@@ -25,27 +24,18 @@ def write_top_table(
 ) -> int:
     """Writes the prefixes with ``frac_max`` > ``min_share`` and ``sum_count`` > ``above_count``, most frequent
     first, of equals by ids; returns the number of rows. Sorts within ``memory`` bytes, beside ``out`` if more."""
-    database = duckdb.connect(
-        config={"memory_limit": f"{max(memory, 2**28)}B", "temp_directory": str(out.with_suffix(".sort"))}
-    )
-    database.execute("SET enable_progress_bar = false")
     ids = id_columns(n)
-    rows = database.sql(
-        f"""SELECT * FROM read_parquet(?) WHERE frac_max > ? AND sum_count > ?
-        ORDER BY sum_count DESC, {", ".join(ids)}""",
-        params=[[str(path) for path in prefix_files], min_share, above_count],
-    )
+    query = f"""SELECT * FROM {parquet_files(prefix_files)} WHERE frac_max > ? AND sum_count > ?
+        ORDER BY sum_count DESC, {", ".join(ids)}"""
     with table_writer(out, top_schema(n, id_dtype(vocabulary_size))) as writer:
-        for batch in rows.to_arrow_reader(_BATCH_ROWS):
-            table = pa.Table.from_batches([batch])
+        for table in sorted_batches(query, memory, out.with_suffix(".sort"), [min_share, above_count]):
             grams = np.stack([table[name].to_numpy() for name in ids], 1)
             columns = {name: table[name].combine_chunks() for name in table.column_names}
             writer.write(columns | _texts(grams, vocabulary))
-    database.close()
     return writer.n_rows
 
 
-def _texts(grams: np.ndarray, vocabulary: Vocabulary | None) -> dict[str, list[str | None]]:
+def _texts(grams: NDArray[Any], vocabulary: Vocabulary | None) -> dict[str, list[str | None]]:
     """``token0`` …, the text of each id alone, and ``seq``, of all together; nulls without a tokenizer."""
     n = grams.shape[1]
     if vocabulary is None:

@@ -1,0 +1,5 @@
+"""``python -m taskcatalog`` is the command ``taskcatalog``."""
+
+from taskcatalog.cli import main
+
+main()

@@ -1,0 +1,110 @@
+"""Whether a catalogue is what its ledgers say, and its tables are what the design says they are.
+
+Everything is read again: each file's SHA-256, and rules that hold between the columns and tables. Returns
+problems, one line each; an empty list means that all is well.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+
+from taskcatalog.catalog.database import connect, quoted
+from taskcatalog.catalog.folder import CatalogueFolder
+from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.schemas import id_columns, ngram_table, prefix_table, top_table
+
+_LARGEST_JSD = 0.6931473  # ln 2, rounded up in float32
+
+
+def verify_catalogue(path: Path) -> list[str]:
+    """Raises InputError where ``path`` is no catalogue."""
+    folder = CatalogueFolder(path)
+    folder.corpus()
+    ledgers = [Ledger.read(stage) for stage in folder.stages()]
+    problems = [f"{ledger.folder}: is not finished: run its command again" for ledger in ledgers if not ledger.complete]
+    for ledger in ledgers:
+        problems += ledger.damaged_files()
+    if problems:  # rules about tables that are damaged anyway say nothing
+        return problems
+    with connect(folder) as database:
+        for ledger in ledgers:
+            rules = {"ngrams": _ngram_problems, "predict": _prediction_problems, "scan": _scan_problems}
+            problems += rules[ledger.stage](database, ledger)
+    return problems
+
+
+def _ngram_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iterator[str]:
+    for n in ledger.settings["n"]:
+        grams, prefixes, top = ngram_table(n), prefix_table(n), top_table(n)
+        for table, columns in ((grams, id_columns(n)), (prefixes, id_columns(n - 1))):
+            yield from _unsorted(table, columns, [path for path in ledger.files() if path.parent.name == table])
+        ids, best = ", ".join(id_columns(n - 1)), f"id{n - 1}"
+        yield from _broken(
+            database,
+            f"{prefixes}: numbers that do not follow from {grams}",
+            f"""SELECT * FROM (SELECT {ids}, sum(count) AS s, max(count) AS m, arg_max({best}, (count, -{best}::BIGINT)) AS b
+                FROM {quoted(grams)} GROUP BY {ids}) FULL JOIN {quoted(prefixes)} p USING ({ids})
+            WHERE s IS DISTINCT FROM sum_count OR m IS DISTINCT FROM max_count OR b IS DISTINCT FROM p.{best}
+                OR frac_max IS DISTINCT FROM max_count::DOUBLE / sum_count::DOUBLE""",
+        )
+        above = 0 if n == 2 else ledger.settings["min_prefix_count"]
+        columns = f"{ids}, {best}, sum_count, max_count, frac_max"
+        chosen = f"""SELECT {columns} FROM {quoted(prefixes)}
+            WHERE frac_max > {ledger.settings["min_share"]} AND sum_count > {above}"""
+        listed = f"SELECT {columns} FROM {quoted(top)}"
+        for one, other in ((chosen, listed), (listed, chosen)):
+            yield from _broken(database, f"{top}: rows that differ from {prefixes}", f"({one}) EXCEPT ALL ({other})")
+
+
+def _prediction_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iterator[str]:
+    label = ledger.folder.name.replace("'", "''")
+    yield from _broken(
+        database,
+        f"predictions of {ledger.folder.name}: impossible numbers",
+        f"""SELECT * FROM predictions WHERE model = '{label}' AND (NOT p BETWEEN 0 AND 1.00001
+            OR NOT best_p BETWEEN p AND 1.00001 OR rank < 1 OR (ids[-1] = best_id AND (rank <> 1 OR p <> best_p)))""",
+    )
+
+
+def _scan_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iterator[str]:
+    label, settings = ledger.folder.name.replace("'", "''"), ledger.settings
+    table = quoted(ledger.folder.parent.name)
+    divergence = "JS" if settings["divergence"] == "jeffreys" else "jsd"
+    yield from _broken(
+        database,
+        f"{ledger.folder}: tasks below the thresholds, or with impossible numbers",
+        f"""SELECT * FROM {table} WHERE model = '{label}' AND (p_long <= {settings["min_probability"]}
+            OR {divergence} <= {settings["min_divergence"]} OR jsd > {_LARGEST_JSD} OR p_long > 1.00001 OR count < 1
+            OR len(long_ids) <> {settings["prompt_length"] + 1})""",
+    )
+    yield from _broken(
+        database,
+        f"{ledger.folder}: prompts that stand there twice",
+        f"SELECT long_ids FROM {table} WHERE model = '{label}' GROUP BY long_ids HAVING count(*) > 1",
+    )
+
+
+def _broken(database: duckdb.DuckDBPyConnection, rule: str, offenders: str) -> Iterator[str]:
+    [(count,)] = database.sql(f"SELECT count(*) FROM ({offenders})").fetchall()
+    if count:
+        yield f"{rule} ({count} rows)"
+
+
+def _unsorted(table: str, columns: list[str], files: Iterable[Path]) -> Iterator[str]:
+    """Looks for rows that are not strictly above the row before them."""
+    before = None
+    for path in sorted(files):
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(columns=columns):
+                rows = np.stack([batch[name].to_numpy().astype(np.int64) for name in columns], 1)
+                if before is not None:
+                    rows = np.concatenate([before, rows])
+                before = rows[-1:]
+                steps = np.diff(rows, axis=0)
+                first = np.argmax(steps != 0, axis=1)
+                if np.any(steps[np.arange(len(steps)), first] <= 0):
+                    yield f"{table}: rows of {path} are not in the order of their ids"
+                    return

@@ -1,0 +1,299 @@
+"""The command line: one command a stage, each a thin shell of the public function of the same name."""
+
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+import taskcatalog as tc
+from taskcatalog.errors import TaskcatalogError
+from taskcatalog.version import __version__
+
+_PATH = click.Path(path_type=Path)
+
+
+class _OneLine(click.ClickException):
+    """An error that the user can mend: one line, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo("taskcatalog: " + " ".join(self.message.split()), err=True, file=file)
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TaskcatalogError as error:
+            raise _OneLine(str(error)) from error
+        except ModuleNotFoundError as error:
+            if error.name not in ("torch", "transformers", "safetensors"):
+                raise
+            raise _OneLine(f"this command runs a model and needs {error.name}: pip install 'taskcatalog[lm]'") from error
+        except KeyboardInterrupt:
+            click.echo("\ntaskcatalog: stopped; the same command goes on from here", err=True)
+            sys.exit(130)
+
+
+def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Makes the options in a YAML file this command's defaults."""
+    if path is None:
+        return
+    try:
+        content = yaml.safe_load(path.read_text("utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise _OneLine(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(content, Mapping):
+        raise _OneLine(f"{path}: is not a list of 'option: value' lines")
+    known = {parameter.name for parameter in ctx.command.params} - {"config"}
+    options = {str(name).replace("-", "_"): value for name, value in content.items()}
+    if unknown := sorted(options.keys() - known):
+        names = ", ".join(sorted(str(name).replace("_", "-") for name in known))
+        raise _OneLine(f"{path}: {ctx.info_name} has no option {unknown[0]!r}; it has {names}")
+    ctx.default_map = options
+
+
+_CONFIG = click.option(
+    "--config", type=_PATH, is_eager=True, expose_value=False, callback=_read_config,
+    help="YAML file with options of this command ('out: catalogue'); the command line wins.",
+)  # fmt: skip
+_FORCE = click.option("--force", is_flag=True, help="Replace the output of a different run.")
+_MEMORY = click.option("--memory", metavar="SIZE", help="Memory to work within, as 8GB. Default: 8GB or half of all.")
+_WORKERS = click.option("--workers", type=int, metavar="N", help="How many to run side by side. Default: all cores.")
+_MODEL_OPTIONS = [
+    click.option("--revision", help="The model's branch, tag or commit on the hub, as step1000."),
+    click.option("--label", help="Short name of the model in tables. Default: made from its name."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
+    click.option(
+        "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True,
+        help="Type of the model's numbers; auto is float32. After a 16-bit scan, float32 settles what is in doubt.",
+    ),
+]  # fmt: skip
+_STORE_OPTIONS = [
+    click.option("--tokenizer", metavar="NAME_OR_PATH", help="For an MDS folder or a .bin, which have none."),
+    click.option("--sequence-length", type=int, metavar="N", help="For a .bin: tokens a model sees together. [2048]"),
+    click.option("--id-dtype", type=click.Choice(["uint16", "uint32"]), help="Type of the ids in a .bin. [uint16]"),
+]
+
+
+def _with(options: list[Callable[..., Any]]) -> Callable[..., Any]:
+    return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+def _store_options(tokenizer: str | None, sequence_length: int | None, id_dtype: Any) -> tc.StoreOptions:
+    return tc.StoreOptions(tokenizer=tokenizer, sequence_length=sequence_length, id_dtype=id_dtype)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def main() -> None:
+    """Turn a text corpus and a causal language model into a searchable catalogue of the tasks the model can do.
+
+    \b
+    The way of the data:
+      tokenize   corpus          -> token store
+      ngrams     token store     -> catalogue: n-gram, prefix and top tables
+      predict    catalogue       -> each model's probability of every top completion
+      scan       token store     -> catalogue: prompts whose meaning changes with one more token
+      sql, complete              questions to a catalogue
+
+    'taskcatalog demo' does all of it, offline, in about two minutes. Every command can be stopped at any moment;
+    the same command again goes on where it stopped.
+    """
+
+
+@main.command()
+@_CONFIG
+@click.option("--out", type=_PATH, default=Path("taskcatalog-demo"), show_default=True, help="Where the results go.")
+def demo(out: Path) -> None:
+    """Run the whole pipeline on what comes with taskcatalog, offline.
+
+    The corpus is the source of this Python's standard library; tokenizer and model come with the package.
+    """
+    tc.demo(out)
+
+
+@main.command()
+@click.argument("source", nargs=-1, required=True, type=_PATH)
+@click.option("--out", type=_PATH, required=True, metavar="STORE", help="Folder of the token store to make.")
+@click.option(
+    "--tokenizer", required=True, metavar="NAME_OR_PATH", help="A tokenizer.json, a folder with one, or a hub name."
+)
+@click.option("--sequence-length", type=int, default=2_048, show_default=True, help="Tokens a model sees together.")
+@click.option(
+    "--separator", type=click.Choice(["end", "both", "none"]), default="end", show_default=True,
+    help="Where the end-of-text token goes: after each document, before and after it, or nowhere.",
+)  # fmt: skip
+@click.option("--end-of-text", metavar="TOKEN", help="The token that separates documents. Default: the tokenizer's.")
+@click.option("--field", default="text", show_default=True, help="The field of a JSONL line that holds the text.")
+@_WORKERS
+@_FORCE
+@_CONFIG
+def tokenize(
+    source: tuple[Path, ...], out: Path, tokenizer: str, workers: int | None, force: bool, **settings: Any
+) -> None:
+    """Turn text files, JSONL, gzipped JSONL, or folders of them, into a token store.
+
+    \b
+    taskcatalog tokenize corpus/ --out store --tokenizer EleutherAI/pythia-70m-deduped
+    """
+    store = tc.tokenize(source, out, tokenizer, tc.TokenizeSettings(**settings), workers=workers, force=force)
+    click.echo(f"{out}: complete, {store.n_tokens:,} tokens in {store.n_sequences:,} sequences")
+
+
+@main.command()
+@click.argument("store", type=_PATH)
+@click.option("--out", type=_PATH, required=True, metavar="CATALOG", help="Folder of the catalogue to make.")
+@click.option("-n", type=int, multiple=True, default=(2, 3), show_default=True, help="Lengths to count, 2 to 5.")
+@click.option(
+    "--min-prefix-count", type=int, default=1_000, show_default=True,
+    help="Top tables of trigrams and longer take prefixes that occur more often.",
+)  # fmt: skip
+@click.option(
+    "--min-share", type=float, default=0.5, show_default=True,
+    help="Top tables take prefixes whose most frequent completion has a larger share.",
+)  # fmt: skip
+@_MEMORY
+@_WORKERS
+@_with(_STORE_OPTIONS)
+@_FORCE
+@_CONFIG
+def ngrams(
+    store: Path, out: Path, memory: str | None, workers: int | None, tokenizer: str | None,
+    sequence_length: int | None, id_dtype: str | None, force: bool, **settings: Any,
+) -> None:  # fmt: skip
+    """Count a store's n-grams into a catalogue, with prefix and top tables.
+
+    STORE is a token store, a folder of MDS shards, or a flat .bin of ids.
+    """
+    options = _store_options(tokenizer, sequence_length, id_dtype)
+    rows = tc.ngrams(
+        store, out, tc.NgramSettings(**settings), options=options, memory=memory, workers=workers, force=force
+    )
+    _print_rows(f"{out}: complete", rows)
+
+
+@main.command()
+@click.argument("catalog", type=_PATH)
+@click.option(
+    "--model", "models", multiple=True, required=True, metavar="NAME_OR_PATH",
+    help="Hub name or folder; 'pythia' for all eight deduplicated sizes. May be given several times.",
+)  # fmt: skip
+@_with(_MODEL_OPTIONS)
+@_MEMORY
+@_FORCE
+@_CONFIG
+def predict(catalog: Path, models: tuple[str, ...], **options: Any) -> None:
+    """Ask models for the probability of every completion in a catalogue's top tables."""
+    _print_rows(f"{catalog}: complete, completions asked of each model", tc.predict(catalog, models, **options))
+
+
+@main.command()
+@click.argument("store", type=_PATH)
+@click.option("--model", required=True, metavar="NAME_OR_PATH", help="Hub name or folder.")
+@click.option("--out", type=_PATH, required=True, metavar="CATALOG", help="The catalogue to add the table to.")
+@click.option("--prompt-length", type=int, default=4, show_default=True, help="Tokens of the short prompt.")
+@click.option("--min-probability", type=float, default=0.5, show_default=True, help="p_long must be above this.")
+@click.option("--min-divergence", type=float, default=0.5, show_default=True, help="In nats; must be above this.")
+@click.option(
+    "--divergence", type=click.Choice(["jeffreys", "jsd"]), default="jeffreys", show_default=True,
+    help="Which one: half the Jeffreys divergence (column JS) or the Jensen-Shannon divergence (jsd).",
+)  # fmt: skip
+@click.option("--max-tokens", type=int, metavar="N", help="Scan the first sequences with so many tokens. Default: all.")
+@click.option("--bos", type=click.Choice(["no", "yes"]), default="no", show_default=True,
+              help="Put the model's beginning-of-sequence token in front of every prompt.")  # fmt: skip
+@_with(_MODEL_OPTIONS)
+@_MEMORY
+@_with(_STORE_OPTIONS)
+@_FORCE
+@_CONFIG
+def scan(
+    store: Path, model: str, out: Path, prompt_length: int, min_probability: float, min_divergence: float,
+    divergence: Any, max_tokens: int | None, bos: str, tokenizer: str | None, sequence_length: int | None,
+    id_dtype: str | None, **options: Any,
+) -> None:  # fmt: skip
+    """Find the short prompts whose meaning changes with one more token in front (first-token deletion)."""
+    settings = tc.ScanSettings(
+        prompt_length=prompt_length,
+        min_probability=min_probability,
+        min_divergence=min_divergence,
+        divergence=divergence,
+        max_tokens=max_tokens,
+        bos=bos == "yes",
+    )
+    store_options = _store_options(tokenizer, sequence_length, id_dtype)
+    _print_rows(f"{out}: complete", tc.scan(store, model, out, settings, options=store_options, **options))
+
+
+@main.command()
+@click.argument("catalog", type=_PATH)
+@click.argument("query", required=False)
+@click.option(
+    "--format", "kind", type=click.Choice(["table", "csv", "json", "parquet"]), default="table", show_default=True
+)
+@click.option("--out", type=_PATH, help="Write to this file instead of the screen.")
+@_CONFIG
+def sql(catalog: Path, query: str | None, kind: Any, out: Path | None) -> None:
+    """Answer a SELECT over the catalogue's tables, by name; without a query, list them.
+
+    \b
+    taskcatalog sql catalogue "SELECT seq, sum_count, frac_max FROM top_bigrams LIMIT 20"
+    """
+    from taskcatalog.display import write_result
+
+    opened = tc.open(catalog)
+    relation = opened.sql(query) if query else opened.describe()
+    write_result(relation, kind, out)
+
+
+@main.command()
+@click.argument("catalog", type=_PATH)
+@click.argument("text")
+@click.option("--limit", type=int, default=10, show_default=True, help="How many completions to show.")
+@_CONFIG
+def complete(catalog: Path, text: str, limit: int) -> None:
+    """Show what follows TEXT in the corpus: counts, shares, and what the models say."""
+    from taskcatalog.display import columns, visible
+
+    opened = tc.open(catalog)
+    found = opened.complete(text, limit)
+    dropped = f" (without {visible(opened.text(found.dropped_ids))})" if found.dropped_ids else ""
+    click.echo(f"{visible(opened.text(found.prefix_ids))}{dropped}: {found.sum_count:,} occurrences")
+    models = [name for name in found.table.column_names if name.startswith("p_")]
+    rows = [["rank", "token", "count", "share", *models]]
+    for row in found.table.to_pylist():
+        asked = ["" if row[name] is None else f"{row[name]:.3f}" for name in models]
+        rows.append([str(row["rank"]), visible(row["token"]), f"{row['count']:,}", f"{row['share']:.3f}", *asked])
+    for line in columns(rows, "><>>" + ">" * len(models)):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("path", type=_PATH)
+@_with(_STORE_OPTIONS)
+@_CONFIG
+def verify(path: Path, tokenizer: str | None, sequence_length: int | None, id_dtype: str | None) -> None:
+    """Check a store or a catalogue: checksums of all files, and the rules that hold between tables."""
+    problems = tc.verify(path, _store_options(tokenizer, sequence_length, id_dtype))
+    if problems:
+        for problem in problems:
+            click.echo(problem, err=True)
+        raise _OneLine(f"{path}: {len(problems)} problem{'s' if len(problems) > 1 else ''} found")
+    click.echo(f"{path}: all is well")
+
+
+def _print_rows(title: str, rows: Mapping[str, int]) -> None:
+    from taskcatalog.display import columns
+
+    click.echo(title)
+    for line in columns([[name, f"{count:,}"] for name, count in rows.items()], "<>"):
+        click.echo("  " + line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""Whether a store is what its ledger says, and its ids are within the vocabulary."""
+
+from pathlib import Path
+
+from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.corpus.open_store import StoreOptions, open_store
+from taskcatalog.corpus.store import check_ids, stretches
+from taskcatalog.errors import InputError
+
+_SEQUENCES_AT_ONCE = 1_024
+
+
+def verify_store(path: Path, options: StoreOptions | None = None) -> list[str]:
+    """Problems of a store, one line each; reads all of it. Raises InputError where ``path`` is no store."""
+    if Ledger.exists(path) and (problems := Ledger.read(path).damaged_files()):
+        return problems
+    store = open_store(path, options)
+    try:
+        for first, last in stretches(store.n_sequences, _SEQUENCES_AT_ONCE):
+            check_ids(store, store.read(first, last), first)
+    except InputError as error:
+        return [str(error)]
+    return []

@@ -1,0 +1,118 @@
+"""Loads any causal model that ``transformers`` knows, by hub name or from a local folder."""
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+
+from taskcatalog.catalog.files import sha256_of_file
+from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.lm.model import LanguageModel, ModelName
+
+PYTHIA = [f"EleutherAI/pythia-{size}-deduped" for size in ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b")]
+"""What the name ``pythia`` stands for."""
+
+_DTYPES = ("float32", "bfloat16", "float16")
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def label_of(name: str, revision: str | None = None) -> str:
+    """The label of a model: the size for Pythia, else the last part of its name in safe characters."""
+    last = Path(name).name or name
+    pythia = re.fullmatch(r"pythia-([\d.]+[mb])(?:-deduped)?", last)
+    label = pythia[1] if pythia else last
+    return checked_label(re.sub(r"[^0-9a-z.]+", "_", f"{label}-{revision}" if revision else label, flags=re.I).lower())
+
+
+def checked_label(label: str) -> str:
+    """``label``; raises SettingsError unless it can name a column and a folder."""
+    if not re.fullmatch(r"\w[\w.]*", label):
+        raise SettingsError(f"label {label!r} is not letters, digits, '_' and '.', beginning with none of '.'")
+    return label
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model that is there, not yet loaded."""
+
+    path: str
+    hub_revision: str | None
+    device: torch.device
+    config: PreTrainedConfig
+    name: ModelName
+
+    def load(self, dtype: str | None = None) -> LanguageModel:
+        """Reads the weights, as ``dtype`` if that differs from the name's. Raises InputError if they are damaged."""
+        chosen = dtype or self.name.dtype
+        try:
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                self.path,
+                revision=self.hub_revision,
+                config=self.config,
+                dtype=getattr(torch, chosen),
+                output_loading_info=True,
+            )
+        except Exception as error:  # transformers raises many kinds for what is one thing to a user
+            raise _unusable(self.path, error) from error
+        if bad := sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]])):
+            raise InputError(f"model {self.path}: its files lack weights, or have them in other shapes: {bad[0]} …")
+        return LanguageModel(model.to(self.device), replace(self.name, dtype=chosen))
+
+
+def find_model(
+    name: str, *, revision: str | None = None, device: str = "auto", dtype: Dtype = "auto", label: str | None = None
+) -> FoundModel:
+    """The model of this hub name or local folder.
+
+    ``device`` ``auto`` is CUDA where there is one; ``dtype`` ``auto`` is float32. Raises InputError where
+    there is no such model, SettingsError for a device or dtype that is not to be had.
+    """
+    label = label_of(name, revision) if label is None else checked_label(label)
+    if dtype not in ("auto", *_DTYPES):
+        raise SettingsError(f"dtype is {dtype!r}: it must be auto, {', '.join(_DTYPES)}")
+    target = _device(device)
+    folder = Path(name)
+    if not folder.is_dir() and (folder.is_absolute() or name.startswith(".") or name.count("/") > 1):
+        raise InputError(f"model {name}: no such folder")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision)
+    except Exception as error:
+        raise _unusable(name, error) from error
+    commit = getattr(config, "_commit_hash", None)
+    identity = _content_hash(folder) if folder.is_dir() else (commit or revision or "main")
+    chosen = "float32" if dtype == "auto" else dtype
+    return FoundModel(name, revision, target, config, ModelName(label=label, revision=identity, dtype=chosen))
+
+
+def _unusable(name: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return InputError(f"model {name}: cannot be loaded: {reason[:300]}")
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        target = torch.device(device)
+    except RuntimeError as error:
+        raise SettingsError(f"device {device!r} is none that torch knows: use auto, cpu, cuda or cuda:1") from error
+    if target.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(f"device {device!r}: torch finds no CUDA device here: use --device cpu")
+    return target
+
+
+def _content_hash(folder: Path) -> str:
+    """Names a local model by its configuration and weights."""
+    files = sorted(path for path in folder.iterdir() if path.name == "config.json" or path.suffix in _WEIGHTS)
+    digest = hashlib.sha256("".join(f"{path.name} {sha256_of_file(path)}\n" for path in files).encode())
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+_WEIGHTS = {".safetensors", ".bin", ".pt"}

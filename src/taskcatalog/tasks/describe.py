@@ -1,0 +1,110 @@
+"""Accepted prompts to the scan's table: texts, contexts and places."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from taskcatalog.catalog.parquet import table_writer
+from taskcatalog.catalog.schemas import scan_schema
+from taskcatalog.catalog.sorting import parquet_files, sorted_batches, write_sorted
+from taskcatalog.corpus.store import Sequences, Store
+from taskcatalog.lm.model import ModelName
+
+_CONTEXT = 5
+_SEQUENCES_AT_ONCE = 512
+_SEQUENCES_PER_BATCH = 128
+
+
+def write_tasks(accepted: list[Path], store: Store, model: ModelName, memory: int, out: Path, work: Path) -> int:
+    """Writes the table of accepted prompts by ``p_long`` descending, of equals by ids; returns its rows.
+
+    The store is read once from front to back, as the prompts are taken in the order of their places.
+    """
+    schema = scan_schema(store.corpus.id_dtype)
+    described = work / "described.parquet"
+    reader = _SequenceReader(store)
+    by_place = f"SELECT * FROM {parquet_files(accepted)} ORDER BY place"
+    with table_writer(described, schema) as writer:
+        for table in sorted_batches(by_place, memory, work / "by-place.sort"):
+            writer.write(_described(table, reader, model))
+    query = f"SELECT * FROM {parquet_files([described])} ORDER BY p_long DESC, long_ids"
+    return write_sorted(query, schema, out, memory).n_rows
+
+
+def task_id(label: str, long_ids: list[int]) -> str:
+    """Names a task by its model and prompt: 16 hexadecimal digits of a SHA-256."""
+    return hashlib.sha256(f"{label}:{','.join(map(str, long_ids))}".encode()).hexdigest()[:16]
+
+
+def _described(table: pa.Table, reader: "_SequenceReader", model: ModelName) -> dict[str, Any]:
+    long_ids = table["long_ids"].to_pylist()
+    places = table["place"].to_numpy()
+    sequences, starts = places >> np.uint64(32), (places & np.uint64(2**32 - 1)).astype(np.int64)
+    seen = [
+        reader.surroundings(int(sequence), start, len(ids))
+        for sequence, start, ids in zip(sequences, starts.tolist(), long_ids, strict=True)
+    ]
+    contexts = [item.context_ids for item in seen]
+    vocabulary = reader.store.vocabulary
+
+    def texts(ids: list[list[int]]) -> list[str | None]:
+        return [vocabulary.text(row) if vocabulary else None for row in ids]
+
+    firsts, rests = texts([ids[:1] for ids in long_ids]), texts([ids[1:] for ids in long_ids])
+    columns = {
+        "text": [None if first is None else f"[{first}]{rest}" for first, rest in zip(firsts, rests, strict=True)],
+        "token_short": texts([[id_] for id_ in table["short_max_id"].to_pylist()]),
+        "token_long": texts([[id_] for id_ in table["long_max_id"].to_pylist()]),
+        "context": texts(contexts),
+        "context_ids": contexts,
+        "batch": sequences // _SEQUENCES_PER_BATCH,
+        "sample": (sequences % _SEQUENCES_PER_BATCH).astype(np.uint8),
+        "start": starts + 1,
+        "task_id": [task_id(model.label, ids) for ids in long_ids],
+        "model": [model.label] * len(long_ids),
+        "true_next_id": [item.next_id for item in seen],
+        "crosses_document": [item.crosses_document for item in seen],
+    }
+    same = [name for name in table.column_names if name != "place"]
+    return columns | {name: table[name].combine_chunks() for name in same}
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    context_ids: list[int]
+    next_id: int | None
+    crosses_document: bool | None
+
+
+class _SequenceReader:
+    """Looks at places in the store, in ascending order, keeping one stretch of sequences in memory."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._first = self._last = 0
+        self._sequences: Sequences | None = None
+
+    def surroundings(self, sequence: int, start: int, length: int) -> _Surroundings:
+        """What is around the long prompt of ``length`` tokens that begins at ``start`` in this sequence."""
+        held = self._stretch(sequence)
+        i = sequence - self._first
+        begin, end = (int(held.ends[i - 1]) if i else 0), int(held.ends[i])
+        first, after = begin + start, begin + start + length
+        context = held.tokens[max(begin, first + 1 - _CONTEXT) : min(end, after + _CONTEXT)]
+        crosses = None
+        if (starts := held.document_starts) is not None:
+            crosses = bool(np.searchsorted(starts, first, "right") < np.searchsorted(starts, after, "left"))
+        return _Surroundings(context.tolist(), int(held.tokens[after]) if after < end else None, crosses)
+
+    def _stretch(self, sequence: int) -> Sequences:
+        if self._sequences is None or not self._first <= sequence < self._last:
+            self._first = sequence
+            self._last = min(sequence + _SEQUENCES_AT_ONCE, self.store.n_sequences)
+            self._sequences = self.store.read(self._first, self._last)
+        return self._sequences

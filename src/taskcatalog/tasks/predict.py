@@ -1,0 +1,163 @@
+"""Each model's probability of every completion in the top tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from taskcatalog.catalog.folder import CatalogueFolder
+from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.parquet import list_array, table_writer
+from taskcatalog.catalog.schemas import id_columns, ngram_schema, predictions_schema, top_table
+from taskcatalog.catalog.sorting import parquet_files, write_sorted
+from taskcatalog.cluster.local import PartResult, Work, run_parts
+from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.lm.forward import PromptRunner
+from taskcatalog.lm.load import PYTHIA, Dtype, FoundModel, find_model
+from taskcatalog.lm.measures import answers
+from taskcatalog.lm.model import LanguageModel
+from taskcatalog.sizes import memory_budget
+from taskcatalog.tasks.checks import check_ids_known
+from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
+
+STAGE = "predict"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    prompts: Path
+    row_group: int
+    n: int
+    model: LanguageModel
+    out: Path
+
+
+def predict(
+    catalog: str | Path,
+    models: str | Sequence[str],
+    *,
+    revision: str | None = None,
+    label: str | None = None,
+    device: str = "auto",
+    dtype: Dtype = "auto",
+    memory: str | None = None,
+    force: bool = False,
+) -> dict[str, int]:
+    """Asks models for the probability of every completion in the catalogue's top tables.
+
+    Each model (a hub name, a local folder, or ``pythia`` for all eight deduplicated sizes) gets files of its
+    own under its label; the others' stay as they are. Returns the number of completions asked, by label. The
+    same call again goes on where it was stopped, or does nothing.
+
+    Raises InputError for a catalogue without top tables or a model that cannot be used.
+    """
+    folder = CatalogueFolder(Path(catalog))
+    corpus = folder.corpus()
+    names = [models] if isinstance(models, str) else list(models)
+    names = [single for name in names for single in (PYTHIA if name == "pythia" else [name])]
+    if label is not None and len(names) > 1:
+        raise SettingsError(f"label {label!r} is for one model, and {len(names)} were given")
+    found = [find_model(name, revision=revision, device=device, dtype=dtype, label=label) for name in names]
+    labels = [model.name.label for model in found]
+    if len(set(labels)) < len(labels):
+        raise SettingsError(f"two models would have the same label ({', '.join(labels)}): predict them one by one")
+    tops = _top_files(folder)
+    rows = {}
+    for model in found:
+        rows[model.name.label] = _predict_one(folder, model, tops, corpus.id_dtype, memory_budget(memory), force)
+    return rows
+
+
+def _top_files(folder: CatalogueFolder) -> dict[int, Path]:
+    """The top tables that are there, by n."""
+    if not Ledger.exists(folder.ngrams) or not (ledger := Ledger.read(folder.ngrams)).complete:
+        raise InputError(f"{folder.path}: has no finished top tables: run 'taskcatalog ngrams STORE --out …' first")
+    return {n: folder.ngrams / f"{top_table(n)}.parquet" for n in ledger.settings["n"]}
+
+
+def _predict_one(
+    folder: CatalogueFolder,
+    found: FoundModel,
+    tops: dict[int, Path],
+    id_dtype: np.dtype[np.uint16] | np.dtype[np.uint32],
+    memory: int,
+    force: bool,
+) -> int:
+    name = found.name
+    top_files = Ledger.read(folder.ngrams).files()
+    inputs = {"tops": {str(n): top_files[path]["sha256"] for n, path in tops.items()}}
+    settings = {"revision": name.revision, "dtype": name.dtype}
+    with Ledger.begin(folder.predictions(name.label), STAGE, inputs, settings, force) as ledger:
+        if not ledger.complete:
+            model = found.load()
+            _check_tops(tops, model)
+            parts = _parts(ledger, tops, model, id_dtype, memory)
+            total = sum(pq.read_metadata(path).num_rows for path in tops.values())
+            work = Work(description=f"predict {name.label}", unit="prompts", total=total)
+            run_parts(ledger, parts, _predict_part, work)
+            asked = [part for part_name, part in ledger.parts.items() if part_name in parts]
+            facts = ("predictions", "not_finite")
+            ledger.finish({fact: sum(part.facts[fact] for part in asked) for fact in facts})
+    return int(ledger.facts["predictions"])
+
+
+def _check_tops(tops: dict[int, Path], model: LanguageModel) -> None:
+    for n, path in tops.items():
+        metadata = pq.read_metadata(path)
+        for group in range(metadata.num_row_groups):
+            for column in range(n):
+                check_ids_known(metadata.row_group(group).column(column).statistics.max, model, path)
+
+
+def _parts(
+    ledger: Ledger,
+    tops: dict[int, Path],
+    model: LanguageModel,
+    id_dtype: np.dtype[np.uint16] | np.dtype[np.uint32],
+    memory: int,
+) -> dict[str, _Part]:
+    """The top tables' n-grams, sorted by ids so that prefixes are shared, in parts of one row group each."""
+    parts = {}
+    for n, top in tops.items():
+        prompts = ledger.work / f"prompts-{n}.parquet"
+        if (name := f"prompts-{n}") not in ledger.parts:
+            ids = ", ".join(id_columns(n))
+            query = f"SELECT {ids}, max_count AS count FROM {parquet_files([top])} ORDER BY {ids}"
+            write_sorted(query, ngram_schema(n, id_dtype), prompts, memory, PROMPTS_PER_PART)
+            ledger.finish_part(name, [prompts], {})
+        for i in range(n_parts(prompts)):
+            out = ledger.folder / f"{n}-{i:05d}.parquet"
+            parts[f"{n}-{i:05d}"] = _Part(prompts=prompts, row_group=i, n=n, model=model, out=out)
+    return parts
+
+
+def _predict_part(part: _Part) -> PartResult:
+    grams = ids_of(read_part(part.prompts, part.row_group), part.n)
+    name = part.model.name
+    hidden = PromptRunner(part.model, part.n - 1).last_hidden(grams[:, :-1])
+    completions = torch.from_numpy(grams[:, -1].astype(np.int64)).to(part.model.device)
+    answer = answers(part.model, hidden, completions)
+    columns = {
+        "p": answer.p.cpu().numpy(),
+        "rank": answer.rank.cpu().numpy(),
+        "best_id": answer.best_id.cpu().numpy(),
+        "best_p": answer.best_p.cpu().numpy(),
+    }
+    finite = np.isfinite(columns["p"]) & np.isfinite(columns["best_p"])
+    n_rows = int(finite.sum())
+    with table_writer(part.out, predictions_schema(grams.dtype)) as writer:
+        writer.write(
+            {
+                "model": np.repeat(name.label, n_rows),
+                "revision": np.repeat(name.revision, n_rows),
+                "dtype": np.repeat(name.dtype, n_rows),
+                "n": np.full(n_rows, part.n),
+                "ids": list_array(grams[finite]),
+                **{column: values[finite] for column, values in columns.items()},
+            }
+        )
+    facts = {"predictions": n_rows, "not_finite": len(grams) - n_rows}
+    return PartResult(files=[part.out], amount=len(grams), facts=facts)

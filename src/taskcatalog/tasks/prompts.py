@@ -1,0 +1,64 @@
+"""Distinct prompts, sorted by ids, in a file whose row groups are the parts of a stage."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from taskcatalog.catalog.schemas import id_columns
+
+PROMPTS_PER_PART = 65_536
+
+
+@dataclass(frozen=True)
+class DistinctRows:
+    """The distinct rows of a matrix, sorted, with how often and where first each one occurs."""
+
+    rows: NDArray[Any]
+    counts: NDArray[np.int64]
+    first: NDArray[np.int64]
+    """Index of the first occurrence."""
+    inverse: NDArray[np.int64]
+    """For each row of the matrix, which of the distinct ones it is."""
+
+
+def distinct_rows(rows: NDArray[Any], bits: int) -> DistinctRows:
+    """Sorts rows of ids, each below ``2**bits``, as numbers of 64 bits that hold several ids."""
+    keys = _packed(rows, bits)
+    order = np.lexsort(keys[::-1])  # stable: of equal rows the first comes first
+    is_new = np.ones(len(rows), np.bool_)
+    is_new[1:] = np.logical_or.reduce([key[order[1:]] != key[order[:-1]] for key in keys])
+    starts = np.flatnonzero(is_new)
+    first = order[starts]
+    inverse = np.empty(len(rows), np.int64)
+    inverse[order] = np.cumsum(is_new) - 1
+    return DistinctRows(rows[first], np.diff(starts, append=len(rows)), first, inverse)
+
+
+def _packed(rows: NDArray[Any], bits: int) -> list[NDArray[np.uint64]]:
+    per_key = 64 // bits
+    keys = []
+    for start in range(0, rows.shape[1], per_key):
+        key = np.zeros(len(rows), np.uint64)
+        for column in rows.T[start : start + per_key]:
+            key = (key << np.uint64(bits)) | column.astype(np.uint64)
+        keys.append(key)
+    return keys
+
+
+def n_parts(prompts: Path) -> int:
+    return int(pq.read_metadata(prompts).num_row_groups)
+
+
+def read_part(prompts: Path, part: int) -> pa.Table:
+    with pq.ParquetFile(prompts) as file:
+        return file.read_row_group(part)
+
+
+def ids_of(table: pa.Table, n: int) -> NDArray[Any]:
+    """The columns ``id0`` … as a matrix (rows, n)."""
+    return np.stack([table[name].to_numpy() for name in id_columns(n)], 1)

@@ -1,0 +1,181 @@
+"""First-token deletion: the short prompts of a corpus whose meaning changes with one more token in front."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from taskcatalog.catalog.folder import CatalogueFolder
+from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.schemas import scan_table
+from taskcatalog.cluster.local import Work, run_parts
+from taskcatalog.corpus.open_store import StoreOptions, open_store
+from taskcatalog.corpus.store import Store, stretches
+from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.lm.load import Dtype, FoundModel, find_model
+from taskcatalog.lm.model import LanguageModel
+from taskcatalog.sizes import memory_budget
+from taskcatalog.tasks.checks import check_ids_known
+from taskcatalog.tasks.collect import collect_part, collect_parts, merge_collected, prompts_schema
+from taskcatalog.tasks.describe import write_tasks
+from taskcatalog.tasks.prompts import n_parts
+from taskcatalog.tasks.score import Asker, Divergence, ScorePart, Thresholds, score_part
+
+STAGE = "scan"
+_LONGEST_PROMPT = 16
+_SEQUENCES_CHECKED_AT_ONCE = 1_024
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanSettings:
+    """What decides the rows of the table, besides the store and the model."""
+
+    prompt_length: int = 4
+    """Tokens of a short prompt; the long one has one more in front."""
+    min_probability: float = 0.5
+    """A task's ``p_long`` is above this."""
+    min_divergence: float = 0.5
+    """A task's divergence between the two distributions is above this, in nats."""
+    divergence: Divergence = "jeffreys"
+    """Which one: half the Jeffreys divergence, the column ``JS``, or the Jensen-Shannon divergence, ``jsd``."""
+    max_tokens: int | None = None
+    """Scan the first sequences of the store, as many as fit in this number of tokens; all by default."""
+    bos: bool = False
+    """Put the model's beginning-of-sequence token in front of every prompt."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.prompt_length <= _LONGEST_PROMPT:
+            raise SettingsError(f"prompt length is {self.prompt_length}: it must be from 1 to {_LONGEST_PROMPT}")
+        if not 0 <= self.min_probability < 1:
+            raise SettingsError(f"min probability is {self.min_probability}: it must be from 0 to below 1")
+        if self.divergence not in ("jeffreys", "jsd"):
+            raise SettingsError(f"divergence is {self.divergence!r}: it must be jeffreys or jsd")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise SettingsError(f"max tokens is {self.max_tokens}: it must be at least 1")
+
+
+def scan(
+    store: str | Path,
+    model: str,
+    out: str | Path,
+    settings: ScanSettings | None = None,
+    *,
+    options: StoreOptions | None = None,
+    revision: str | None = None,
+    label: str | None = None,
+    device: str = "auto",
+    dtype: Dtype = "auto",
+    memory: str | None = None,
+    force: bool = False,
+) -> dict[str, int]:
+    """Scans a store with a model into the table ``scan_<prompt length>`` of the catalogue at ``out``.
+
+    Returns what was found: ``tokens`` scanned, ``windows`` (occurrences of long prompts), ``prompts``
+    (distinct ones), ``tasks`` (accepted ones), ``not_finite`` (left out, as a measure was not a finite
+    number). The same call again goes on where it was stopped, or does nothing.
+
+    Raises InputError for a store or model that cannot be used, ConflictError where ``out`` holds a scan of
+    the same model and prompt length made differently (``force`` replaces it).
+    """
+    settings = settings or ScanSettings()
+    source = open_store(store, options)
+    found = find_model(model, revision=revision, device=device, dtype=dtype, label=label)
+    bos_id = _bos_id(found) if settings.bos else None
+    folder = CatalogueFolder(Path(out))
+    folder.check_corpus(source.corpus)
+    inputs = {"store": source.corpus.fingerprint}
+    decided = asdict(settings) | {"revision": found.name.revision, "dtype": found.name.dtype}
+    place = folder.scan(settings.prompt_length, found.name.label)
+    with Ledger.begin(place, STAGE, inputs, decided, force) as ledger:
+        if not ledger.complete:
+            language_model = found.load()
+            exact = found.load("float32") if found.name.dtype != "float32" else None
+            _check_store(source, _n_sequences(source, settings), language_model)
+            _collect(ledger, source, settings, memory_budget(memory))
+            asker = Asker.of(language_model, settings.prompt_length, bos_id)
+            exact_asker = Asker.of(exact, settings.prompt_length, bos_id) if exact is not None else None
+            _score(ledger, source, settings, asker, exact_asker)
+            _describe(ledger, source, language_model, memory_budget(memory))
+            folder.prepare(source.corpus, source.vocabulary)
+            ledger.finish(_facts(ledger))
+    return dict(ledger.facts)
+
+
+def _n_sequences(store: Store, settings: ScanSettings) -> int:
+    if settings.max_tokens is None:
+        return store.n_sequences
+    return min(max(1, settings.max_tokens // store.corpus.sequence_length), store.n_sequences)
+
+
+def _bos_id(found: FoundModel) -> int:
+    bos_id = found.config.get_text_config().bos_token_id
+    if bos_id is None:
+        raise SettingsError(f"model {found.path}: has no beginning-of-sequence token: use --bos no")
+    return int(bos_id)
+
+
+def _check_store(store: Store, n_sequences: int, model: LanguageModel) -> None:
+    """Looks at all tokens before the first is run: a wrong model must not be found out after hours."""
+    if not n_sequences:
+        raise InputError(f"{store.path}: holds no tokens")
+    for first, last in stretches(n_sequences, _SEQUENCES_CHECKED_AT_ONCE):
+        check_ids_known(int(store.read(first, last).tokens.max(initial=0)), model, store.path)
+
+
+def _collect(ledger: Ledger, store: Store, settings: ScanSettings, memory: int) -> None:
+    length = settings.prompt_length + 1
+    n_sequences = _n_sequences(store, settings)
+    parts = collect_parts(store, n_sequences, length, ledger.work)
+    n_tokens = min(n_sequences * store.corpus.sequence_length, store.n_tokens)
+    run_parts(ledger, parts, collect_part, Work(description="collect", unit="tokens", total=n_tokens))
+    if "prompts" not in ledger.parts:
+        collected, out = [part.out for part in parts.values()], _prompts_file(ledger)
+        n_prompts = merge_collected(collected, prompts_schema(length, store.corpus.id_dtype), out, memory)
+        ledger.finish_part("prompts", [out], {"prompts": n_prompts})
+
+
+def _score(ledger: Ledger, store: Store, settings: ScanSettings, asker: Asker, exact: Asker | None) -> None:
+    thresholds = Thresholds(
+        min_probability=settings.min_probability,
+        min_divergence=settings.min_divergence,
+        divergence=settings.divergence,
+    )
+    prompts = _prompts_file(ledger)
+    parts = {
+        f"score-{i:06d}": ScorePart(
+            prompts=prompts,
+            row_group=i,
+            length=settings.prompt_length + 1,
+            bits=max(1, (store.corpus.vocabulary_size - 1).bit_length()),
+            asker=asker,
+            exact=exact,
+            thresholds=thresholds,
+            out=ledger.work / f"accepted-{i:06d}.parquet",
+        )
+        for i in range(n_parts(prompts))
+    }
+    total = ledger.parts["prompts"].facts["prompts"]
+    run_parts(ledger, parts, score_part, Work(description="scan", unit="prompts", total=total))
+
+
+def _describe(ledger: Ledger, store: Store, model: LanguageModel, memory: int) -> None:
+    if "tasks" not in ledger.parts:
+        accepted = [path for path in ledger.files() if path.name.startswith("accepted-")]
+        out = ledger.folder / "tasks.parquet"
+        n_tasks = write_tasks(accepted, store, model.name, memory, out, ledger.work)
+        ledger.finish_part("tasks", [out], {"tasks": n_tasks})
+
+
+def _prompts_file(ledger: Ledger) -> Path:
+    return ledger.work / "prompts.parquet"
+
+
+def _facts(ledger: Ledger) -> dict[str, int]:
+    def total(prefix: str, fact: str) -> int:
+        return sum(part.facts[fact] for name, part in ledger.parts.items() if name.startswith(prefix))
+
+    return {
+        "tokens": total("collect-", "amount"),
+        "windows": total("collect-", "windows"),
+        "prompts": total("prompts", "prompts"),
+        "tasks": total("tasks", "tasks"),
+        "not_finite": total("score-", "not_finite"),
+    }

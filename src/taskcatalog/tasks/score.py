@@ -1,0 +1,186 @@
+"""Distinct long prompts to tasks: which ones does the model answer with confidence, and differently without
+their first token?
+
+The short prompts are asked only for long prompts that pass the threshold on ``p_long``, and each distinct one
+once. In a 16-bit run, what is within rounding of a threshold or not finite is asked again in float32.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from taskcatalog.catalog.parquet import list_array, table_writer
+from taskcatalog.cluster.local import PartResult
+from taskcatalog.lm.forward import PromptRunner
+from taskcatalog.lm.measures import best_tokens, changes
+from taskcatalog.lm.model import LanguageModel
+from taskcatalog.tasks.prompts import distinct_rows, ids_of, read_part
+
+Divergence = Literal["jeffreys", "jsd"]
+
+_DOUBT_P = {"float16": 0.02, "bfloat16": 0.1}
+_DOUBT_DIVERGENCE = {"float16": 0.05, "bfloat16": 0.3}
+"""How far from a threshold a 16-bit value may be and still fall on its other side in float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """What makes a prompt a task; both strictly."""
+
+    min_probability: float
+    min_divergence: float
+    divergence: Divergence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asker:
+    """A model, set up to be asked about prompts with and without their first token."""
+
+    model: LanguageModel
+    short: PromptRunner
+    long: PromptRunner
+
+    @classmethod
+    def of(cls, model: LanguageModel, prompt_length: int, bos_id: int | None) -> "Asker":
+        return cls(
+            model=model,
+            short=PromptRunner(model, prompt_length, bos_id),
+            long=PromptRunner(model, prompt_length + 1, bos_id),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The measures of the prompts ``rows`` of those that were asked; each array is (len(rows),)."""
+
+    rows: NDArray[np.int64]
+    p_short: NDArray[np.float32]
+    p_long: NDArray[np.float32]
+    short_max_id: NDArray[np.int64]
+    long_max_id: NDArray[np.int64]
+    half_jeffreys: NDArray[np.float32]
+    jsd: NDArray[np.float32]
+    p_delta_max: NDArray[np.float32]
+    logit_excite_max: NDArray[np.float32]
+    logit_inhibit_max: NDArray[np.float32]
+
+    def where(self, keep: NDArray[np.bool_]) -> "Scores":
+        return Scores(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
+
+    def joined(self, other: "Scores") -> "Scores":
+        columns = {
+            field.name: np.concatenate([getattr(self, field.name), getattr(other, field.name)])
+            for field in fields(self)
+        }
+        order = np.argsort(columns["rows"], kind="stable")
+        return Scores(**{name: column[order] for name, column in columns.items()})
+
+    def divergence(self, kind: Divergence) -> NDArray[np.float32]:
+        return self.half_jeffreys if kind == "jeffreys" else self.jsd
+
+    def finite(self) -> NDArray[np.bool_]:
+        measures = (getattr(self, field.name) for field in fields(self) if field.name != "rows")
+        return np.logical_and.reduce([np.isfinite(measure) for measure in measures])
+
+
+def score(asker: Asker, prompts: NDArray[Any], bits: int, above_p: float) -> tuple[Scores, NDArray[np.int64]]:
+    """The measures of those sorted, distinct long prompts (rows, length) whose ``p_long`` is above ``above_p``, and
+    the rows whose ``p_long`` is not finite."""
+    hidden_long = asker.long.last_hidden(prompts)
+    best_long = best_tokens(asker.model, hidden_long)
+    rows = torch.nonzero(best_long.p > above_p)[:, 0]
+    chosen = rows.cpu().numpy()
+    # Long prompts with different first tokens share short ones.
+    short = distinct_rows(prompts[chosen, 1:], bits)
+    row_of_prompt = torch.from_numpy(short.inverse).to(rows.device)
+    hidden_short = asker.short.last_hidden(short.rows)
+    best_short = best_tokens(asker.model, hidden_short)
+    change = changes(asker.model, hidden_short, row_of_prompt, hidden_long, rows)
+    scores = Scores(
+        rows=chosen,
+        p_short=_numpy(best_short.p)[short.inverse],
+        p_long=_numpy(best_long.p[rows]),
+        short_max_id=_numpy(best_short.ids)[short.inverse].astype(np.int64),
+        long_max_id=_numpy(best_long.ids[rows]).astype(np.int64),
+        **{field.name: _numpy(getattr(change, field.name)) for field in fields(change)},
+    )
+    return scores, np.flatnonzero(~torch.isfinite(best_long.p).cpu().numpy())
+
+
+def score_exactly(
+    asker: Asker, exact: Asker | None, prompts: NDArray[Any], bits: int, thresholds: Thresholds
+) -> tuple[Scores, int]:
+    """The accepted prompts, and how many were not finite; ``exact`` asks again what a 16-bit model leaves in doubt."""
+    if exact is None:
+        scores, lost = score(asker, prompts, bits, thresholds.min_probability)
+        n_lost = len(lost)
+    else:
+        dtype = asker.model.name.dtype
+        near_p, near_divergence = _DOUBT_P[dtype], _DOUBT_DIVERGENCE[dtype]
+        scores, lost = score(asker, prompts, bits, thresholds.min_probability - near_p)
+        in_doubt = (
+            (scores.p_long < thresholds.min_probability + near_p)
+            | (np.abs(scores.divergence(thresholds.divergence) - thresholds.min_divergence) < near_divergence)
+            | ~scores.finite()
+        )
+        again = np.union1d(scores.rows[in_doubt], lost)
+        settled, lost = score(exact, prompts[again], bits, thresholds.min_probability)
+        scores = scores.where(~in_doubt).joined(Scores(**vars(settled) | {"rows": again[settled.rows]}))
+        n_lost = len(lost)
+    finite = scores.finite()
+    accepted = (scores.p_long > thresholds.min_probability) & (
+        scores.divergence(thresholds.divergence) > thresholds.min_divergence
+    )
+    return scores.where(finite & accepted), n_lost + int((~finite).sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorePart:
+    """One row group of the distinct prompts; the accepted ones go to ``out``."""
+
+    prompts: Path
+    row_group: int
+    length: int
+    bits: int
+    asker: Asker
+    exact: Asker | None
+    thresholds: Thresholds
+    out: Path
+
+
+def accepted_schema(ids: np.dtype[Any]) -> pa.Schema:
+    """An accepted prompt: its ids, where and how often it occurs, its measures."""
+    id_list = pa.list_(pa.field("element", pa.from_numpy_dtype(ids), nullable=False))
+    numbers = ["p_short", "p_long", "JS", "jsd", "p_delta_max", "logit_excite_max", "logit_inhibit_max"]
+    return pa.schema(
+        [
+            pa.field("long_ids", id_list),
+            *(pa.field(name, pa.uint64()) for name in ("count", "place")),
+            *(pa.field(name, pa.uint32()) for name in ("short_max_id", "long_max_id")),
+            *(pa.field(name, pa.float32()) for name in numbers),
+        ]
+    )
+
+
+def score_part(part: ScorePart) -> PartResult:
+    table = read_part(part.prompts, part.row_group)
+    prompts = ids_of(table, part.length)
+    accepted, n_lost = score_exactly(part.asker, part.exact, prompts, part.bits, part.thresholds)
+    measures = {field.name: getattr(accepted, field.name) for field in fields(accepted)}
+    measures["JS"] = measures.pop("half_jeffreys")
+    rows = measures.pop("rows")
+    places = {name: table[name].to_numpy()[rows] for name in ("count", "place")}
+    with table_writer(part.out, accepted_schema(prompts.dtype)) as writer:
+        writer.write({"long_ids": list_array(prompts[rows]), **places, **measures})
+    facts = {"accepted": len(rows), "not_finite": n_lost}
+    return PartResult(files=[part.out], amount=len(prompts), facts=facts)
+
+
+def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.cpu().numpy()
+    return array
