@@ -131,7 +131,7 @@ class Ledger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not self.parts:
+        if kind is not None and not any(part.facts.get("amount") for part in self.parts.values()):
             shutil.rmtree(self._made)
         if self._lock is not None:
             os.close(self._lock)

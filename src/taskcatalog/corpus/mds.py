@@ -163,13 +163,13 @@ def _decode(shard: _Shard, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[
     sizes = np.diff(offsets) - head
     if np.any(sizes < 0) or offsets[0] < 4 * (n + 2) or offsets[-1] != len(raw):
         raise InputError(f"{shard.path}: its sample offsets are not within its {len(raw)} bytes: it is damaged")
+    if head and n and np.any(_heads(raw, offsets) != sizes):
+        raise InputError(f"{shard.path}: a sample's size is not what its offsets say: it is damaged")
     if np.any(bad := sizes % dtype.itemsize != 0):
         at = int(np.argmax(bad))
         raise InputError(
             f"{shard.path}: sample {at} has {sizes[at]} bytes, no whole number of {dtype.name} ids: is --id-dtype right?"
         )
-    if head and n and np.any(_heads(raw, offsets) != sizes):
-        raise InputError(f"{shard.path}: a sample's size is not what its offsets say: it is damaged")
     body = np.concatenate([raw[a + head : b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)] or [raw[:0]])
     tokens = body.view(dtype)
     if dtype.itemsize > 4 or dtype.kind == "i":

@@ -67,6 +67,12 @@ class TokenStore:
     def n_sequences(self) -> int:
         return -(-self.n_tokens // self.corpus.sequence_length)
 
+    def describe(self) -> dict[str, int]:
+        """The size of the corpus, as a person would ask for it."""
+        facts = self._ledger.facts
+        return {"documents": facts["documents"], "source bytes": facts["source_bytes"], "tokens": self.n_tokens,
+                "sequences": self.n_sequences, "vocabulary": self.corpus.vocabulary_size}  # fmt: skip
+
     def read(self, start: int, stop: int) -> Sequences:
         length = self.corpus.sequence_length
         first, last = start * length, min(stop * length, self.n_tokens)

@@ -29,6 +29,7 @@ from taskcatalog.corpus.tokenizers import find_tokenizer
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.sizes import worker_count
 
+_TOKENIZER_PART = "tokenizer"
 _PARTS = 64
 _SMALLEST_PART = 1 << 20
 _LARGEST_PART = 256 << 20
@@ -92,12 +93,13 @@ def tokenize(
     inputs = {"tokenizer": vocabulary.sha256, "sources": _description(files, sizes)}
     with Ledger.begin(Path(out), STAGE, inputs, asdict(settings), force) as ledger:
         if not ledger.complete:
-            _keep_tokenizer(ledger, vocabulary)
-            parts = _parts(files, sizes, ledger.folder, settings, end_of_text)
+            parts = _parts(files, sizes, vocabulary.path, ledger.folder, settings, end_of_text)
             work = Work(description="tokenize", unit="B", total=sum(sizes))
             # The library has threads of its own: share the cores between the workers.
             os.environ["RAYON_NUM_THREADS"] = str(max(1, workers // len(parts)))
             run_parts(ledger, parts, _tokenize_part, work, workers, "processes")
+            _check_documents(ledger)
+            _keep_tokenizer(ledger, vocabulary)
             ledger.finish(_facts(ledger, end_of_text))
     return TokenStore(Path(out))
 
@@ -120,16 +122,26 @@ def _description(files: list[Path], sizes: list[int]) -> dict[str, Any]:
     return {"files": len(files), "bytes": sum(sizes), "sha256": hashlib.sha256(listing.encode()).hexdigest()}
 
 
+def _check_documents(ledger: Ledger) -> None:
+    if not any(part.facts["documents"] for part in ledger.parts.values()):
+        ledger.forget(list(ledger.parts))
+        raise InputError("the sources hold no document: give files with text")
+
+
 def _keep_tokenizer(ledger: Ledger, vocabulary: Vocabulary) -> None:
-    if "tokenizer" not in ledger.parts:
-        kept = ledger.folder / "tokenizer.json"
-        with written_atomically(kept) as temporary:
-            shutil.copyfile(vocabulary.path, temporary)
-        ledger.finish_part("tokenizer", [kept], {})
+    kept = ledger.folder / "tokenizer.json"
+    with written_atomically(kept) as temporary:
+        shutil.copyfile(vocabulary.path, temporary)
+    ledger.finish_part(_TOKENIZER_PART, [kept], {"documents": 0})
 
 
 def _parts(
-    files: list[Path], sizes: list[int], folder: Path, settings: TokenizeSettings, end_of_text: int | None
+    files: list[Path],
+    sizes: list[int],
+    tokenizer: Path,
+    folder: Path,
+    settings: TokenizeSettings,
+    end_of_text: int | None,
 ) -> dict[str, _Part]:
     part_bytes = min(max(sum(sizes) // _PARTS, _SMALLEST_PART), _LARGEST_PART)
     groups: list[list[Path]] = []
@@ -144,7 +156,7 @@ def _parts(
     return {
         f"{i:05d}": _Part(
             sources=group,
-            tokenizer=folder / "tokenizer.json",
+            tokenizer=tokenizer,
             field=settings.field,
             before=separator if settings.separator == "both" else [],
             after=separator if settings.separator != "none" else [],
@@ -207,17 +219,15 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 def _facts(ledger: Ledger, end_of_text: int | None) -> dict[str, Any]:
-    parts = [part for name, part in sorted(ledger.parts.items()) if name != "tokenizer"]
+    parts = [part for name, part in sorted(ledger.parts.items()) if name != _TOKENIZER_PART]
     digest = hashlib.sha256(ledger.inputs["tokenizer"].encode())
     for part in parts:
         tokens = next(facts for name, facts in part.files.items() if name.endswith(".bin"))
         digest.update(tokens["sha256"].encode())
-    n_documents = sum(part.facts["documents"] for part in parts)
-    if not n_documents:
-        raise InputError("the sources hold no document: give files with text")
     return {
         "fingerprint": digest.hexdigest(),
-        "documents": n_documents,
+        "documents": sum(part.facts["documents"] for part in parts),
+        "source_bytes": ledger.inputs["sources"]["bytes"],
         "tokens": sum(part.facts["tokens"] for part in parts),
         "end_of_text": end_of_text,
     }

@@ -52,7 +52,8 @@ def count_parts(store: Store, ns: Sequence[int], work: Path, sequences_at_once: 
         f"count-{first:010d}-{last:010d}": CountPart(
             store=store, first=first, last=last, ns=ns, folder=work / f"runs-{first:010d}"
         )
-        for first, last in stretches(store.n_sequences, sequences_at_once)
+        # An empty store is one empty stretch: its tables are there, and empty.
+        for first, last in list(stretches(store.n_sequences, sequences_at_once)) or [(0, 0)]
     }
 
 

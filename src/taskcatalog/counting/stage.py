@@ -12,7 +12,7 @@ from taskcatalog.catalog.schemas import MAX_N, ngram_table, prefix_table, top_ta
 from taskcatalog.cluster.local import Work, run_parts
 from taskcatalog.corpus.open_store import StoreOptions, open_store
 from taskcatalog.corpus.store import Store
-from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.errors import SettingsError
 from taskcatalog.counting.count import count_part, count_parts, sequences_that_fit
 from taskcatalog.counting.merge import merge_part, merge_parts
 from taskcatalog.counting.top import write_top_table
@@ -64,8 +64,6 @@ def ngrams(
     settings = settings or NgramSettings()
     budget, workers = memory_budget(memory), worker_count(workers)
     source = open_store(store, options)
-    if not source.n_sequences:
-        raise InputError(f"{store}: holds no tokens")
     folder = CatalogueFolder(Path(out))
     folder.check_corpus(source.corpus)
     with Ledger.begin(folder.ngrams, STAGE, {"store": source.corpus.fingerprint}, asdict(settings), force) as ledger:

@@ -1,0 +1,119 @@
+"""The whole pipeline on what comes with the package, and what it found, told to a person.
+
+The corpus is the source of the running Python's standard library; tokenizer and model lie in ``data/``.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from taskcatalog.catalog.catalogue import Catalogue
+from taskcatalog.corpus.tokenize import TokenizeSettings, tokenize
+from taskcatalog.counting.stage import NgramSettings, ngrams
+from taskcatalog.display import columns, visible
+from taskcatalog.embedded.standard_library import standard_library_sources
+from taskcatalog.tasks.predict import predict
+from taskcatalog.tasks.scan import ScanSettings, scan
+
+LABEL = "demo"
+NGRAMS = NgramSettings(n=(2, 3), min_prefix_count=20)
+SCAN = ScanSettings(max_tokens=262_144)
+_EXAMPLES = 15
+
+_GOOD_GRAMS = """
+    SELECT {prefix} AS prefix, token{last} AS completion, sum_count, frac_max, p_demo FROM {table}
+    WHERE p_demo > 0.5 AND {prefix} SIMILAR TO '.*[A-Za-z]{{2}}.*'
+    QUALIFY row_number() OVER (PARTITION BY token{last} ORDER BY sum_count DESC, seq) = 1
+    ORDER BY sum_count DESC, seq LIMIT {limit}"""
+_GOOD_TASKS = """
+    SELECT text, token_short, p_short, token_long, p_long, JS, count FROM scan_4
+    WHERE token_short <> token_long AND p_long > 0.8 AND NOT crosses_document AND text SIMILAR TO '.*[a-z]{{2}}.*'
+    QUALIFY row_number() OVER (PARTITION BY token_long ORDER BY count DESC, task_id) = 1
+    ORDER BY count DESC, task_id LIMIT {limit}"""
+
+
+def demo(out: str | Path, say: Callable[[str], None] = print) -> Catalogue:
+    """Runs every stage into ``out`` and says what it found; the same call again goes on or only tells.
+
+    Raises ConflictError where ``out`` holds something else.
+    """
+    store, folder = Path(out) / "store", Path(out) / "catalogue"
+    seconds: dict[str, float] = {}
+    with as_file(files("taskcatalog.embedded") / "data") as data:
+        with _timed("tokenize", seconds):
+            tokens = tokenize(standard_library_sources(), store, str(data), TokenizeSettings())
+        with _timed("ngrams", seconds):
+            rows = ngrams(store, folder, NGRAMS)
+        with _timed("predict", seconds):
+            predict(folder, str(data), label=LABEL)
+        with _timed("scan", seconds):
+            found = scan(store, str(data), folder, SCAN, label=LABEL)
+    catalogue = Catalogue(folder)
+    _tell_sizes(say, tokens.describe(), rows | {"scan_4": found["tasks"]}, found["tokens"])
+    _tell_learned(say, catalogue)
+    _tell_examples(say, catalogue)
+    say("\nTime, in seconds")
+    _tell_table(say, [[name, f"{taken:.1f}"] for name, taken in seconds.items()], "<>")
+    _tell_next(say, folder)
+    return catalogue
+
+
+@contextmanager
+def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    seconds[stage] = time.monotonic() - started
+
+
+def _tell_sizes(say: Callable[[str], None], corpus: dict[str, int], rows: dict[str, int], scanned: int) -> None:
+    say("\nCorpus: the source of this Python's standard library")
+    _tell_table(say, [[name, f"{number:,}"] for name, number in corpus.items()], "<>")
+    say("\nRows of the catalogue's tables")
+    _tell_table(say, [[name, f"{number:,}"] for name, number in rows.items()], "<>")
+    say(f"  (scan_4 is about the first {scanned:,} tokens)")
+
+
+def _tell_learned(say: Callable[[str], None], catalogue: Catalogue) -> None:
+    say("\nWhat the model has learned: completions that it gives a probability above one half")
+    lines = [["", "of the rows", "of their occurrences"]]
+    for table in ("top_bigrams", "top_trigrams"):
+        [(rows, occurrences)] = catalogue.sql(
+            f"""SELECT avg((p_demo > 0.5)::INT), sum(max_count) FILTER (p_demo > 0.5) / sum(max_count) FROM {table}"""
+        ).fetchall()
+        lines.append([table, f"{rows:.0%}", f"{occurrences:.0%}"])
+    _tell_table(say, lines, "<>>")
+
+
+def _tell_examples(say: Callable[[str], None], catalogue: Catalogue) -> None:
+    for n, table in ((2, "top_bigrams"), (3, "top_trigrams")):
+        prefix = " || ".join(f"token{i}" for i in range(n - 1))
+        query = _GOOD_GRAMS.format(prefix=f"({prefix})", last=n - 1, table=table, limit=_EXAMPLES)
+        say(f"\n{_EXAMPLES} frequent {table.removeprefix('top_')} that the model knows")
+        lines = [["prefix", "", "completion", "times", "share", "p"]]
+        for text, completion, count, share, p in catalogue.sql(query).fetchall():
+            lines.append([visible(text), "→", visible(completion), f"{count:,}", f"{share:.2f}", f"{p:.2f}"])
+        _tell_table(say, lines, "<<<>>>")
+    say(f"\n{_EXAMPLES} prompts whose meaning changes with the token in brackets")
+    lines = [["prompt", "without it", "p", "", "with it", "p", "JS", "times"]]
+    for text, short, p_short, long, p_long, divergence, count in catalogue.sql(
+        _GOOD_TASKS.format(limit=_EXAMPLES)
+    ).fetchall():
+        numbers = [f"{p_long:.2f}", f"{divergence:.1f}", f"{count:,}"]
+        lines.append([visible(text), visible(short), f"{p_short:.2f}", "→", visible(long), *numbers])
+    _tell_table(say, lines, "<<><<>>>")
+
+
+def _tell_table(say: Callable[[str], None], rows: list[list[str]], align: str) -> None:
+    for line in columns(rows, align):
+        say("  " + line)
+
+
+def _tell_next(say: Callable[[str], None], folder: Path) -> None:
+    say(f"""
+The catalogue is in {folder}. What to type next:
+  taskcatalog sql {folder}                       # its tables and their columns
+  taskcatalog sql {folder} "SELECT text, token_long, p_long, JS FROM scan_4 WHERE text LIKE '%self%' LIMIT 20"
+  taskcatalog complete {folder} "import os"       # what follows these words in the corpus
+  taskcatalog tokenize --help                     # the first step with a corpus of your own""")
