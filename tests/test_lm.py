@@ -1,0 +1,167 @@
+"""Prefix running against the plain forward pass, over several architectures; measures against float64."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import ARCHITECTURES, VOCABULARY, save_model
+from transformers import AutoModelForCausalLM
+
+from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.lm.forward import PromptRunner
+from taskcatalog.lm.load import find_model, label_of
+from taskcatalog.lm.measures import answers, best_tokens, compare
+from taskcatalog.lm.model import select
+from taskcatalog.lm.prefix_tree import levels
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=40),
+)
+def test_levels_spell_the_prompts(rows: list[list[int]]) -> None:
+    prompts = np.unique(np.array(rows, np.uint16), axis=0)
+    spelled: list[tuple[int, ...]] = [()]
+    for depth, level in enumerate(levels(prompts), 1):
+        spelled = [(*spelled[parent], id_) for parent, id_ in zip(level.parents, level.ids.tolist(), strict=True)]
+        assert spelled == sorted({tuple(row) for row in prompts[:, :depth].tolist()})
+
+
+@pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(request.param, tmp_path_factory.mktemp("models") / str(request.param))
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 9])
+@pytest.mark.parametrize("bos_id", [None, 1])
+def test_last_hidden_states_give_the_models_logits(folder: Path, length: int, bos_id: int | None) -> None:
+    generator = np.random.default_rng(length)
+    prompts = np.unique(generator.integers(0, 8, (300, length)).astype(np.uint16), axis=0)
+    model = find_model(str(folder)).load()
+    found = model.logits(PromptRunner(model, length, bos_id).last_hidden(prompts))
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    whole = prompts.astype(np.int64) if bos_id is None else np.insert(prompts.astype(np.int64), 0, bos_id, axis=1)
+    with torch.inference_mode():
+        expected = plain(input_ids=torch.from_numpy(whole), use_cache=False).logits[:, -1]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_models_with_an_unknown_head_give_their_own_logits(tmp_path: Path) -> None:
+    model = find_model(str(save_model("gemma2", tmp_path / "m"))).load()
+    assert model._ends_in_known_head
+    expected = model.logits(PromptRunner(model, 2).last_hidden(np.array([[3, 4], [5, 6]])))
+    model._ends_in_known_head = False
+    found = model.logits(PromptRunner(model, 2).last_hidden(np.array([[3, 4], [5, 6]])))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_published_greedy_text(stories: Path) -> None:
+    """Our loading and our steps continue the story as its author published it."""
+    golden = json.loads((stories / "golden_greedy.json").read_text())["ids"]
+    model = find_model(str(stories)).load()
+    cache = model.new_cache()
+    ids = golden[:1]
+    with torch.inference_mode():
+        while len(ids) < len(golden):
+            hidden = model.step(torch.tensor(ids[-1:]), cache)
+            cache = select(cache, torch.tensor([0]))
+            ids.append(int(best_tokens(model, hidden).ids[0]))
+    assert ids == golden
+
+
+def float64_measures(short: np.ndarray, long: np.ndarray) -> dict[str, np.ndarray]:
+    """The definitions, written down plainly."""
+
+    def log_softmax(logits: np.ndarray) -> np.ndarray:
+        shifted = logits - logits.max(-1, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+    log_s, log_l = log_softmax(short.astype(np.float64)), log_softmax(long.astype(np.float64))
+    s, l = np.exp(log_s), np.exp(log_l)  # noqa: E741
+    middle = (s + l) / 2
+    kl_sl, kl_ls = (s * (log_s - log_l)).sum(-1), (l * (log_l - log_s)).sum(-1)
+    kl_sm, kl_lm = (s * (log_s - np.log(middle))).sum(-1), (l * (log_l - np.log(middle))).sum(-1)
+    return {
+        "half_jeffreys": (kl_sl + kl_ls) / 2,
+        "jsd": (kl_sm + kl_lm) / 2,
+        "p_delta_max": np.abs(s - l).max(-1),
+        "logit_excite_max": (long.astype(np.float64) - short).max(-1),
+        "logit_inhibit_max": (short.astype(np.float64) - long).max(-1),
+    }
+
+
+@pytest.mark.parametrize("scale", [0.1, 1, 10, 40])
+@pytest.mark.parametrize("width", [2, 512, 50_304])
+def test_measures(scale: float, width: int) -> None:
+    generator = torch.Generator().manual_seed(width)
+    short = torch.randn(40, width, generator=generator) * scale
+    long = short + torch.randn(40, width, generator=generator) * scale
+    found = compare(short, long)
+    for name, expected in float64_measures(short.numpy(), long.numpy()).items():
+        np.testing.assert_allclose(getattr(found, name).numpy(), expected, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_measures_have_their_bounds() -> None:
+    """Certain of different tokens: the Jensen-Shannon divergence is ln 2, half the Jeffreys divergence far more."""
+    one, other = torch.zeros(1, 9), torch.zeros(1, 9)
+    one[0, 2] = other[0, 5] = 200
+    found = compare(one, other)
+    assert found.jsd.item() == pytest.approx(np.log(2), abs=1e-6)
+    assert found.half_jeffreys.item() == pytest.approx(200)
+    assert found.p_delta_max.item() == pytest.approx(1)
+    same = compare(one, one)
+    assert (same.half_jeffreys.item(), same.jsd.item(), same.logit_excite_max.item()) == (0, 0, 0)
+
+
+def test_answers(folder: Path) -> None:
+    model = find_model(str(folder)).load()
+    prompts = np.arange(40)[:, None]
+    completions = torch.arange(40).flip(0)
+    hidden = PromptRunner(model, 1).last_hidden(prompts)
+    found = answers(model, hidden, completions)
+    probabilities = model.logits(hidden).double().softmax(-1).numpy()
+    for row in range(40):
+        p = probabilities[row, completions[row]]
+        assert found.p[row].item() == pytest.approx(p, rel=1e-4)
+        assert found.rank[row].item() == 1 + (probabilities[row] > p).sum()
+        assert found.best_id[row].item() == probabilities[row].argmax()
+        assert found.best_p[row].item() == pytest.approx(probabilities[row].max(), rel=1e-4)
+
+
+def test_labels() -> None:
+    assert label_of("EleutherAI/pythia-2.8b-deduped") == "2.8b"
+    assert label_of("EleutherAI/pythia-70m") == "70m"
+    assert label_of("EleutherAI/pythia-70m-deduped", "step1000") == "70m_step1000"
+    assert label_of("/data/My Model-v2/") == "my_model_v2"
+
+
+def test_models_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    broken = save_model("llama", tmp_path / "broken")
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    for name, message in (
+        (str(tmp_path / "missing"), r"missing: no such folder"),
+        (str(tmp_path / "empty"), r"empty: cannot be loaded"),
+        (str(broken), r"broken: cannot be loaded"),
+        ("EleutherAI/not-there", r"not-there: cannot be loaded"),
+    ):
+        with pytest.raises(InputError, match=message):
+            find_model(name).load()
+    lacking = save_model("llama", tmp_path / "lacking")
+    config = json.loads((lacking / "config.json").read_text())
+    (lacking / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    with pytest.raises(InputError, match="lack weights"):
+        find_model(str(lacking)).load()
+    good = save_model("llama", tmp_path / "good")
+    with pytest.raises(SettingsError, match="dtype is 'int8'"):
+        find_model(str(good), dtype="int8")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="device 'warp'"):
+        find_model(str(good), device="warp")
+    with pytest.raises(SettingsError, match="label '../x'"):
+        find_model(str(good), label="../x")
+    assert find_model(str(good)).load().n_embeddings == VOCABULARY

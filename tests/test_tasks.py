@@ -1,0 +1,329 @@
+"""``scan`` and ``predict`` against the plain way: every prompt run on its own, measures in float64."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from models import save_model
+from test_corpus import write_jsonl
+from test_lm import float64_measures
+from transformers import AutoModelForCausalLM
+
+import taskcatalog as tc
+from taskcatalog.catalog.schemas import top_table
+from taskcatalog.corpus.store import Store
+from taskcatalog.errors import ConflictError, InputError, SettingsError
+from taskcatalog.tasks import prompts
+
+TOLERANCE = 1e-4
+Row = dict[str, Any]
+
+
+def last_logits(model: Path, prompts: list[tuple[int, ...]]) -> np.ndarray:
+    """The logits after each prompt, whole prompts at a time, no cache."""
+    plain = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    batches = []
+    with torch.inference_mode():
+        for batch in torch.tensor(prompts).split(512):
+            batches.append(plain(input_ids=batch, use_cache=False).logits[:, -1])
+    return torch.cat(batches).numpy()
+
+
+def naive_scan(store: Store, model: Path, n_sequences: int, length: int, front: tuple[int, ...] = ()) -> dict[tuple[int, ...], Row]:
+    """What the table must say of each distinct long prompt, accepted or not."""
+    rows: dict[tuple[int, ...], Row] = {}
+    read = store.read(0, n_sequences)
+    tokens = read.tokens.tolist()
+    documents = set(read.document_starts.tolist()) if read.document_starts is not None else None
+    begin = 0
+    for sequence, end in enumerate(read.ends.tolist()):
+        for i in range(begin, end - length):
+            ids = tuple(tokens[i : i + length + 1])
+            if ids in rows:
+                rows[ids]["count"] += 1
+                continue
+            rows[ids] = {
+                "count": 1,
+                "batch": sequence // 128,
+                "sample": sequence % 128,
+                "start": i + 1 - begin,
+                "context_ids": tokens[max(begin, i + 1 - 5) : min(end, i + 1 + length + 5)],
+                "true_next_id": tokens[i + length + 1] if i + length + 1 < end else None,
+                "crosses_document": None if documents is None else any(i + j in documents for j in range(1, length + 1)),
+            }
+        begin = end
+    order = list(rows)
+    long = last_logits(model, [front + ids for ids in order])
+    short = last_logits(model, [front + ids[1:] for ids in order])
+    measures = float64_measures(short, long)
+    measures["JS"] = measures.pop("half_jeffreys")
+    for name, logits in (("short", short), ("long", long)):
+        p = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+        measures[f"p_{name}"] = p.max(-1) / p.sum(-1)
+        measures[f"{name}_max_id"] = logits.argmax(-1)
+    for i, ids in enumerate(order):
+        rows[ids].update({name: values[i] for name, values in measures.items()})
+        ties = [np.sort(logits[i])[-2:] for logits in (short[i : i + 1], long[i : i + 1]) for i in (0,)]
+        rows[ids]["near_tie"] = any(b - a < TOLERANCE * max(1, abs(b)) for a, b in ties)
+    return rows
+
+
+def near(value: float, threshold: float) -> bool:
+    return abs(value - threshold) <= TOLERANCE * max(1.0, abs(threshold))
+
+
+def assert_equal_scans(catalogue: tc.Catalogue, table: str, expected: dict[tuple[int, ...], Row], p: float, d: float, kind: str = "JS") -> int:
+    """Every column of the table, and which rows are in it; returns how many were compared."""
+    found = {tuple(row["long_ids"]): row for row in catalogue.table(table).to_arrow_table().to_pylist()}
+    accepted = {ids for ids, row in expected.items() if row["p_long"] > p and row[kind] > d}
+    for ids in accepted ^ found.keys():
+        assert near(expected[ids]["p_long"], p) or near(expected[ids][kind], d), expected[ids]
+    vocabulary = catalogue.vocabulary
+    assert vocabulary is not None
+    for ids in accepted & found.keys():
+        row, truth = found[ids], expected[ids]
+        for name in ("count", "batch", "sample", "start", "context_ids", "true_next_id", "crosses_document"):
+            assert row[name] == truth[name], (ids, name)
+        for name in ("p_short", "p_long", "JS", "jsd", "p_delta_max", "logit_excite_max", "logit_inhibit_max"):
+            assert row[name] == pytest.approx(truth[name], rel=TOLERANCE, abs=1e-6), (ids, name)
+        if not truth["near_tie"]:
+            assert (row["short_max_id"], row["long_max_id"]) == (truth["short_max_id"], truth["long_max_id"])
+        assert row["text"] == f"[{vocabulary.text(ids[:1])}]{vocabulary.text(ids[1:])}"
+        assert row["token_short"] == vocabulary.text([row["short_max_id"]])
+        assert row["token_long"] == vocabulary.text([row["long_max_id"]])
+        assert row["context"] == vocabulary.text(truth["context_ids"])
+    order = [(-row["p_long"], ids) for ids, row in found.items()]
+    assert order == sorted(order)
+    assert len({row["task_id"] for row in found.values()}) == len(found)
+    return len(found)
+
+
+def make_store(sources: Path, tokenizer: Path, out: Path, length: int) -> Store:
+    return tc.tokenize(sources, out, str(tokenizer), tc.TokenizeSettings(sequence_length=length))
+
+
+@pytest.fixture(scope="module")
+def stories_store(shared: Path, stories: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Web text in the tokens of the stories model."""
+    folder = tmp_path_factory.mktemp("stories")
+    with gzip.open(shared / "corpus/c4_sample.jsonl.gz", "rt", encoding="utf-8") as lines:
+        texts = [json.loads(line)["text"] for line, _ in zip(lines, range(60), strict=False)]
+    make_store(write_jsonl(folder / "c4.jsonl", texts), stories, folder / "store", 250)
+    return folder / "store"
+
+
+@pytest.fixture(scope="module")
+def code_store(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Source code in the tokens of the demo's model."""
+    folder = tmp_path_factory.mktemp("code")
+    (folder / "source").mkdir()
+    for path in sorted(Path(json.__file__).parent.glob("*.py")):
+        (folder / "source" / path.name).write_text(path.read_text())
+    make_store(folder / "source", demo_data, folder / "store", 2_048)
+    return folder / "store"
+
+
+def test_scan_of_a_real_model(stories_store: Path, stories: Path, tmp_path: Path) -> None:
+    found = tc.scan(stories_store, str(stories), tmp_path / "c", tc.ScanSettings(max_tokens=22_000))
+    expected = naive_scan(tc.open_store(stories_store), stories, 88, 4)
+    assert found["tokens"] == 22_000
+    assert found["windows"] == 88 * 246 == sum(row["count"] for row in expected.values())
+    assert found["prompts"] == len(expected)
+    compared = assert_equal_scans(tc.open(tmp_path / "c"), "scan_4", expected, 0.5, 0.5)
+    assert compared == found["tasks"] > 400
+    assert tc.verify(tmp_path / "c") == []
+
+
+def test_scan_of_the_demo_model(code_store: Path, demo_data: Path, tmp_path: Path) -> None:
+    found = tc.scan(code_store, str(demo_data), tmp_path / "c", label="demo")
+    store = tc.open_store(code_store)
+    expected = naive_scan(store, demo_data, store.n_sequences, 4)
+    compared = assert_equal_scans(tc.open(tmp_path / "c"), "scan_4", expected, 0.5, 0.5)
+    assert compared == found["tasks"] > 400
+
+
+@pytest.mark.parametrize(("length", "divergence", "bos"), [(1, "jsd", False), (2, "jeffreys", True), (7, "jsd", True)])
+def test_scan_with_other_settings(
+    stories_store: Path, stories: Path, tmp_path: Path, length: int, divergence: str, bos: bool
+) -> None:
+    settings = tc.ScanSettings(
+        prompt_length=length, min_probability=0.3, min_divergence=0.2, divergence=divergence, max_tokens=4_000, bos=bos  # type: ignore[arg-type]
+    )
+    tc.scan(stories_store, str(stories), tmp_path / "c", settings)
+    expected = naive_scan(tc.open_store(stories_store), stories, 16, length, (1,) if bos else ())
+    column = {"jsd": "jsd", "jeffreys": "JS"}[divergence]
+    table = f"scan_{length}"
+    assert assert_equal_scans(tc.open(tmp_path / "c"), table, expected, 0.3, 0.2, column) > 10
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama", "gemma2"])
+def test_scan_of_other_architectures(tmp_path: Path, demo_data: Path, architecture: str) -> None:
+    """On flat files of random ids, without a tokenizer."""
+    np.random.default_rng(1).integers(0, 9, 3_000).astype(np.uint16).tofile(tmp_path / "flat.bin")
+    model = save_model(architecture, tmp_path / "m")
+    options = tc.StoreOptions(sequence_length=100)
+    settings = tc.ScanSettings(min_probability=0.1, min_divergence=0.2)
+    tc.scan(tmp_path / "flat.bin", str(model), tmp_path / "c", settings, options=options)
+    expected = naive_scan(tc.open_store(tmp_path / "flat.bin", options), model, 30, 4)
+    rows = tc.open(tmp_path / "c").table("scan_4").to_arrow_table().to_pylist()
+    accepted = {ids for ids, row in expected.items() if row["p_long"] > 0.1 and row["JS"] > 0.2}
+    assert len(rows) > 100
+    for ids in accepted ^ {tuple(row["long_ids"]) for row in rows}:
+        assert near(expected[ids]["p_long"], 0.1) or near(expected[ids]["JS"], 0.2)
+    for row in rows:
+        truth = expected[tuple(row["long_ids"])]
+        assert row["JS"] == pytest.approx(truth["JS"], rel=TOLERANCE)
+        assert row["count"] == truth["count"]
+        assert (row["text"], row["crosses_document"]) == (None, None)
+
+
+def test_scan_in_parts_is_the_same(stories_store: Path, stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of 500 prompts; sums may be rounded differently, but nothing more."""
+    settings = tc.ScanSettings(max_tokens=3_000)
+    tc.scan(stories_store, str(stories), tmp_path / "whole", settings)
+    monkeypatch.setattr("taskcatalog.tasks.collect.PROMPTS_PER_PART", 500)
+    monkeypatch.setattr("taskcatalog.tasks.collect._TOKENS_AT_ONCE", 1_000)
+    tc.scan(stories_store, str(stories), tmp_path / "parts", settings)
+    whole, parts = (
+        {tuple(row.pop("long_ids")): row for row in tc.open(tmp_path / name).table("scan_4").to_arrow_table().to_pylist()}
+        for name in ("whole", "parts")
+    )
+    assert whole.keys() == parts.keys()
+    for ids, row in whole.items():
+        for name, value in row.items():
+            assert parts[ids][name] == (pytest.approx(value, rel=1e-4) if isinstance(value, float) else value)
+
+
+def test_sixteen_bits_accept_what_float32_accepts(stories_store: Path, stories: Path, tmp_path: Path) -> None:
+    """Tasks in doubt are settled in float32."""
+    settings = tc.ScanSettings(max_tokens=8_000)
+    accepted = {}
+    for dtype in ("float32", "bfloat16"):
+        tc.scan(stories_store, str(stories), tmp_path / dtype, settings, dtype=dtype)  # type: ignore[arg-type]
+        rows = tc.open(tmp_path / dtype).sql("SELECT long_ids FROM scan_4").fetchall()
+        accepted[dtype] = {tuple(ids) for (ids,) in rows}
+    assert len(accepted["float32"]) > 150
+    assert accepted["float32"] == accepted["bfloat16"]
+
+
+def test_rows_that_are_not_finite_are_counted(stories_store: Path, stories: Path, tmp_path: Path) -> None:
+    """A model with one broken embedding: prompts with that token are left out and counted."""
+    broken = AutoModelForCausalLM.from_pretrained(stories, dtype=torch.float32, tie_word_embeddings=False)
+    torch.nn.init.normal_(broken.lm_head.weight, std=0.3)
+    with torch.no_grad():
+        broken.model.embed_tokens.weight[426] = float("nan")
+    broken.config.tie_word_embeddings = False
+    broken.save_pretrained(tmp_path / "m")
+    found = tc.scan(stories_store, str(tmp_path / "m"), tmp_path / "c", tc.ScanSettings(max_tokens=2_000))
+    store = tc.open_store(stories_store)
+    expected = naive_scan(store, stories, 8, 4)
+    assert found["not_finite"] == sum(426 in ids for ids in expected) > 0
+    assert tc.open(tmp_path / "c").sql("SELECT * FROM scan_4 WHERE list_contains(long_ids, 426)").fetchall() == []
+
+
+def test_predict(stories_store: Path, stories: Path, tmp_path: Path) -> None:
+    catalog = tmp_path / "c"
+    tc.ngrams(stories_store, catalog, tc.NgramSettings(n=(2, 3, 4), min_prefix_count=5, min_share=0.3))
+    asked = tc.predict(catalog, str(stories))
+    catalogue = tc.open(catalog)
+    total = 0
+    for n in (2, 3, 4):
+        ids = ", ".join(f"id{i}" for i in range(n))
+        rows = catalogue.sql(f"SELECT {ids}, p_stories260k FROM {tc_quoted(top_table(n))}").fetchall()
+        grams = [row[:n] for row in rows]
+        logits = last_logits(stories, [gram[:-1] for gram in grams]).astype(np.float64)
+        p = np.exp(logits - logits.max(-1, keepdims=True))
+        p /= p.sum(-1, keepdims=True)
+        completions = np.array([gram[-1] for gram in grams])
+        expected = p[np.arange(len(grams)), completions]
+        np.testing.assert_allclose([row[n] for row in rows], expected, rtol=TOLERANCE, atol=1e-9)
+        long = {tuple(row["ids"]): row for row in catalogue.sql(f"SELECT * FROM predictions WHERE n = {n}").to_arrow_table().to_pylist()}
+        assert long.keys() == set(grams)
+        for i, gram in enumerate(grams):
+            assert long[gram]["p"] == pytest.approx(expected[i], rel=TOLERANCE, abs=1e-9)
+            assert long[gram]["best_p"] == pytest.approx(p[i].max(), rel=TOLERANCE)
+            sure = (p[i] > expected[i] * (1 + TOLERANCE)).sum(), (p[i] > expected[i] * (1 - TOLERANCE)).sum()
+            assert sure[0] < long[gram]["rank"] <= max(sure[1], sure[0] + 1)
+        total += len(grams)
+    assert asked == {"stories260k": total}
+    assert total > 500
+    assert tc.verify(catalog) == []
+
+
+def tc_quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def test_a_second_model_leaves_the_first_alone(stories_store: Path, stories: Path, tmp_path: Path) -> None:
+    catalog = tmp_path / "c"
+    tc.ngrams(stories_store, catalog, tc.NgramSettings(n=(2,)))
+    tc.predict(catalog, str(stories))
+    before = {path: path.stat().st_mtime_ns for path in catalog.rglob("*") if path.is_file()}
+    other = save_model("gpt2", tmp_path / "other", vocabulary=600)
+    tc.predict(catalog, str(other))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    catalogue = tc.open(catalog)
+    assert catalogue.table("top_bigrams").columns[-2:] == ["p_other", "p_stories260k"]
+    [(nulls,)] = catalogue.sql("SELECT count(*) FROM top_bigrams WHERE p_other IS NULL OR p_stories260k IS NULL").fetchall()
+    assert nulls == 0
+    counts = [row[0] for row in catalogue.sql("SELECT sum_count FROM top_bigrams").fetchall()]
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_models_that_do_not_fit_the_store(stories_store: Path, stories: Path, tmp_path: Path) -> None:
+    tc.ngrams(stories_store, tmp_path / "c", tc.NgramSettings(n=(2,)))
+    small = save_model("llama", tmp_path / "small", vocabulary=100)
+    before = sorted((tmp_path / "c").rglob("*"))
+    with pytest.raises(InputError, match=r"top_bigrams.parquet: holds id \d+, but model small knows 100 ids"):
+        tc.predict(tmp_path / "c", str(small))
+    with pytest.raises(InputError, match=r"store: holds id \d+, but model small knows 100 ids"):
+        tc.scan(stories_store, str(small), tmp_path / "c")
+    assert sorted((tmp_path / "c").rglob("*")) == before
+    with pytest.raises(InputError, match="is not a catalogue"):
+        tc.predict(tmp_path / "small", str(stories))
+    np.zeros(100, np.uint16).tofile(tmp_path / "flat.bin")
+    with pytest.raises(ConflictError, match="made from another store"):
+        tc.scan(tmp_path / "flat.bin", str(stories), tmp_path / "c")
+    with pytest.raises(SettingsError, match="has no beginning-of-sequence"):
+        config = json.loads((small / "config.json").read_text())
+        (small / "config.json").write_text(json.dumps(config | {"bos_token_id": None}))
+        tc.scan(stories_store, str(small), tmp_path / "c", tc.ScanSettings(bos=True))
+
+
+def test_predict_without_top_tables(stories_store: Path, stories: Path, tmp_path: Path) -> None:
+    tc.scan(stories_store, str(stories), tmp_path / "c", tc.ScanSettings(max_tokens=500))
+    with pytest.raises(InputError, match="has no finished top tables"):
+        tc.predict(tmp_path / "c", str(stories))
+
+
+def test_a_scan_made_differently_is_refused(stories_store: Path, stories: Path, tmp_path: Path) -> None:
+    tc.scan(stories_store, str(stories), tmp_path / "c", tc.ScanSettings(max_tokens=500))
+    tc.scan(stories_store, str(stories), tmp_path / "c", tc.ScanSettings(max_tokens=500))
+    with pytest.raises(ConflictError, match=r"max_tokens was 500, not 1000.*--force"):
+        tc.scan(stories_store, str(stories), tmp_path / "c", tc.ScanSettings(max_tokens=1_000))
+    found = tc.scan(stories_store, str(stories), tmp_path / "c", tc.ScanSettings(max_tokens=1_000), force=True)
+    assert found["tokens"] == 1_000
+
+
+@pytest.mark.parametrize("bits", [1, 8, 13, 17, 32])
+def test_distinct_rows(bits: int) -> None:
+    generator = np.random.default_rng(bits)
+    values = generator.integers(0, 2**bits, 3)
+    rows = values[generator.integers(0, 3, (500, 5))].astype(np.uint32)
+    found = prompts.distinct_rows(rows, bits)
+    expected, first, inverse, counts = np.unique(rows, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    assert found.rows.tolist() == expected.tolist()
+    assert found.first.tolist() == first.tolist()
+    assert found.inverse.tolist() == inverse.ravel().tolist()
+    assert found.counts.tolist() == counts.tolist()
+    assert len(prompts.distinct_rows(rows[:0], bits).rows) == 0
+
+
+def test_settings_are_checked() -> None:
+    for bad in ({"prompt_length": 0}, {"prompt_length": 17}, {"min_probability": 1}, {"divergence": "kl"}, {"max_tokens": 0}):
+        with pytest.raises(SettingsError, match="it must be"):
+            tc.ScanSettings(**bad)  # type: ignore[arg-type]
