@@ -77,7 +77,7 @@ def train_tokenizer(texts: list[str]) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, texts: list[str]) -> torch.Tensor:
-    end = tokenizer.token_to_id(END_OF_TEXT)
+    end = tokenizer.get_vocab()[END_OF_TEXT]
     ids: list[int] = []
     for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False):
         ids += [*encoding.ids, end]

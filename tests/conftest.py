@@ -7,6 +7,8 @@ import pytest
 
 # Nothing in the tests needs the hub; a test of what happens without it must not wait for a network.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# The models are tiny: more threads would only wait for each other, here and in the commands that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

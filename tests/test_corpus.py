@@ -13,6 +13,7 @@ import pytest
 from tokenizers import Tokenizer
 
 import taskcatalog as tc
+from helpers import texts_of, write_jsonl
 from taskcatalog.corpus.documents import find_sources, read_documents
 from taskcatalog.corpus.store import Store
 from taskcatalog.errors import ConflictError, InputError, SettingsError
@@ -28,20 +29,6 @@ def expected_ids(tokenizer: Path, texts: list[str], before: list[int], after: li
     return [before + reference.encode(text, add_special_tokens=False).ids + after for text in texts]
 
 
-def texts_of(path: Path, limit: int) -> list[str]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line)["text"] for _, line in zip(range(limit), lines, strict=False)]
-
-
-def write_jsonl(path: Path, texts: list[str], field: str = "text") -> Path:
-    content = "".join(json.dumps({field: text}) + "\n" for text in texts)
-    if path.suffix == ".gz":
-        path.write_bytes(gzip.compress(content.encode()))
-    else:
-        path.write_text(content)
-    return path
-
-
 @pytest.mark.parametrize("separator", ["end", "both", "none"])
 @pytest.mark.parametrize("tokenizer", ["gpt_neox_20b", "olmo_dolma2"])
 def test_tokens_are_those_of_the_tokenizer(shared: Path, tmp_path: Path, tokenizer: str, separator: str) -> None:
@@ -55,13 +42,14 @@ def test_tokens_are_those_of_the_tokenizer(shared: Path, tmp_path: Path, tokeniz
     documents = expected_ids(path, texts, [end] * (separator == "both"), [end] * (separator != "none"))
     assert all_tokens(store) == [id_ for document in documents for id_ in document]
     starts = store.read(0, store.n_sequences).document_starts
+    assert starts is not None
     lengths = [len(document) for document in documents]
     assert starts.tolist() == (np.cumsum(lengths) - lengths).tolist()
     assert store.read(0, 1).tokens.dtype == (np.uint16 if tokenizer == "gpt_neox_20b" else np.uint32)
     assert tc.verify(tmp_path / "store") == []
 
 
-def test_documents_know_where_they_came_from(shared: Path, demo_data: Path, tmp_path: Path) -> None:
+def test_documents_know_where_they_came_from(demo_data: Path, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "b.jsonl", ["one", "two"])
     (tmp_path / "a.txt").write_text("three")
     tc.tokenize(tmp_path / "b.jsonl", tmp_path / "s1", str(demo_data))
@@ -155,7 +143,7 @@ def test_bad_sources(demo_data: Path, tmp_path: Path, case: str) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_tokenizers_that_cannot_be_used(shared: Path, tmp_path: Path, demo_data: Path) -> None:
+def test_tokenizers_that_cannot_be_used(tmp_path: Path, demo_data: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
     for name, message in {
         "missing.json": "does not exist",
@@ -256,7 +244,7 @@ def test_damaged_raw_mds(shared: Path, tmp_path: Path) -> None:
         flip(folder / "shard.00000.mds", at)
 
 
-def test_bad_stores(tmp_path: Path, demo_data: Path) -> None:
+def test_bad_stores(tmp_path: Path) -> None:
     (tmp_path / "odd.bin").write_bytes(b"123")
     with pytest.raises(InputError, match=r"odd.bin: has 3 bytes, which is no whole number of uint16 ids"):
         tc.open_store(tmp_path / "odd.bin")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import taskcatalog as tc
+from helpers import tree
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import ngram_table, prefix_table, top_table
 from taskcatalog.corpus.store import Sequences, uniform_ends
@@ -152,12 +153,6 @@ def test_ranges_cover_all_ids_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for counts in ([0, 100, 0, 1], [1] * 50, [0, 0, 5], [1000]):
         ranges = merge.id_ranges(np.array(counts))
         assert [id_ for first, last in ranges for id_ in range(first, last)] == list(range(len(counts)))
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file below a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def golden_hash(catalogue: tc.Catalogue, table: str) -> str:

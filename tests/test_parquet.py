@@ -24,7 +24,9 @@ def written(path: Path, rows: list[int], cuts: list[int]) -> bytes:
 
 @settings(max_examples=50, deadline=None)
 @given(rows=st.lists(st.integers(0, 2**32 - 1), max_size=40), cuts=st.lists(st.integers(0, 100), max_size=6))
-def test_bytes_do_not_depend_on_batches(tmp_path_factory: pytest.TempPathFactory, rows: list[int], cuts: list[int]) -> None:
+def test_bytes_do_not_depend_on_batches(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[int], cuts: list[int]
+) -> None:
     folder = tmp_path_factory.mktemp("parquet")
     assert written(folder / "one", rows, []) == written(folder / "many", rows, cuts)
     assert pq.read_table(folder / "many")["a"].to_pylist() == rows

@@ -15,10 +15,11 @@ TEXT = "def f(x):\n\treturn  'naïve café' # \u4f60\u597d \U0001f600 e\u0301 \u
 @pytest.fixture(params=["gpt_neox_20b", "olmo_dolma2", "stories260K", "demo"])
 def path(request: pytest.FixtureRequest) -> Path:
     if request.param == "demo":
-        return Path(request.getfixturevalue("demo_data")) / "tokenizer.json"
+        demo: Path = request.getfixturevalue("demo_data")
+        return demo / "tokenizer.json"
     shared: Path = request.getfixturevalue("shared")
-    folder = shared / ("models" if request.param == "stories260K" else "tokenizers")
-    return folder / request.param / "tokenizer.json"
+    folder = "models" if request.param == "stories260K" else "tokenizers"
+    return shared / folder / str(request.param) / "tokenizer.json"
 
 
 def test_bytes_of_the_ids_are_the_text(path: Path) -> None:

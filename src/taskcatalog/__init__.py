@@ -12,7 +12,7 @@ from taskcatalog.version import __version__
 
 if TYPE_CHECKING:
     from taskcatalog.catalog.catalogue import Catalogue, Completions
-    from taskcatalog.catalog.catalogue import Catalogue as open  # noqa: A004
+    from taskcatalog.catalog.catalogue import Catalogue as open  # noqa: A004, N813
     from taskcatalog.corpus.open_store import StoreOptions, open_store
     from taskcatalog.corpus.tokenize import TokenizeSettings, tokenize
     from taskcatalog.counting.stage import NgramSettings, ngrams

@@ -34,7 +34,13 @@ class _Commands(click.Group):
         except ModuleNotFoundError as error:
             if error.name not in ("torch", "transformers", "safetensors"):
                 raise
-            raise _OneLine(f"this command runs a model and needs {error.name}: pip install 'taskcatalog[lm]'") from error
+            raise _OneLine(
+                f"this command runs a model and needs {error.name}: pip install 'taskcatalog[lm]'"
+            ) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise _OneLine(f"{error.filename or 'input or output'}: {error.strerror or error}") from error
         except KeyboardInterrupt:
             click.echo("\ntaskcatalog: stopped; the same command goes on from here", err=True)
             sys.exit(130)

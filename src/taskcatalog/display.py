@@ -19,9 +19,7 @@ _ROWS_AT_ONCE = 10_000
 
 def visible(text: str) -> str:
     """``text`` with its whitespace drawn and what cannot be printed escaped."""
-    shown = (
-        _SHOWN_AS.get(c) or (c if c.isprintable() else c.encode("unicode_escape").decode()) for c in text
-    )
+    shown = (_SHOWN_AS.get(c) or (c if c.isprintable() else c.encode("unicode_escape").decode()) for c in text)
     return "".join(shown)
 
 

@@ -1,9 +1,11 @@
 """Progress bars: shown on a terminal, silent elsewhere."""
 
+from typing import Any
+
 from tqdm import tqdm
 
 
-def progress_bar(description: str, total: int | None, unit: str, done: int = 0) -> "tqdm[None]":
+def progress_bar(description: str, total: int | None, unit: str, done: int = 0) -> "tqdm[Any]":
     """A bar with rate and time left, from ``done`` to ``total``; use it as a context manager."""
     return tqdm(
         total=total,

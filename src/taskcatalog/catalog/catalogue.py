@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -139,7 +138,7 @@ class Catalogue:
         if isinstance(prefix, str):
             if self.vocabulary is None:
                 raise InputError(f"{self.folder.path}: was made without a tokenizer: give ids instead of text")
-            ids: Any = self.vocabulary.encode(prefix)
+            ids = self.vocabulary.encode(prefix)
         else:
             ids = [int(id_) for id_ in np.asarray(prefix).ravel()]
         if not ids:

@@ -17,11 +17,12 @@ _TEMPORARY = ".partial"
 def written_atomically(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside ``path``; what was written there takes its name if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + _TEMPORARY)
+    # The name is this process's own: a worker that outlives its killed command cannot write into a new one's file.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
         yield temporary
         _flush(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

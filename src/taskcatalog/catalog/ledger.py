@@ -103,12 +103,12 @@ class Ledger:
         if not cls.exists(folder) and folder.is_dir() and any(not is_temporary(path) for path in folder.iterdir()):
             raise ConflictError(f"{folder}: holds files that taskcatalog did not write: choose another output folder")
         # JSON has no tuples: compare with what would be read back.
-        inputs, settings = json.loads(json.dumps(inputs)), json.loads(json.dumps(settings))
+        read_back: dict[str, Any] = json.loads(json.dumps({"inputs": inputs, "settings": settings}))
         made = next((path for path in reversed(folder.parents) if not path.exists()), folder)
         folder.mkdir(parents=True, exist_ok=True)
         lock = _lock(folder)
         try:
-            ledger = cls(folder=folder, stage=stage, version=__version__, inputs=inputs, settings=settings)
+            ledger = cls(folder=folder, stage=stage, version=__version__, **read_back)
             if cls.exists(folder):
                 there = cls.read(folder)
                 difference = there._difference(ledger)
@@ -121,7 +121,7 @@ class Ledger:
             ledger._lock, ledger._made = lock, made
             if not ledger.complete:
                 ledger._write()
-                ledger._remove_unrecorded()
+            ledger._remove_unrecorded()
         except BaseException:
             os.close(lock)
             raise

@@ -19,7 +19,7 @@ def sorted_batches(
 
     Works within ``memory`` bytes (256 MiB at least) and a temporary folder ``spill``, which goes again.
     """
-    config = {
+    config: dict[str, Any] = {
         "memory_limit": f"{max(memory, _LEAST_MEMORY)}B",
         "temp_directory": str(spill),
     }

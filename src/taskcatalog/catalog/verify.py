@@ -45,16 +45,17 @@ def _ngram_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iter
         yield from _broken(
             database,
             f"{prefixes}: numbers that do not follow from {grams}",
-            f"""SELECT * FROM (SELECT {ids}, sum(count) AS s, max(count) AS m, arg_max({best}, (count, -{best}::BIGINT)) AS b
+            f"""SELECT * FROM (SELECT {ids}, sum(count) AS s, max(count) AS m,
+                    arg_max({best}, (count, -{best}::BIGINT)) AS b
                 FROM {quoted(grams)} GROUP BY {ids}) FULL JOIN {quoted(prefixes)} p USING ({ids})
             WHERE s IS DISTINCT FROM sum_count OR m IS DISTINCT FROM max_count OR b IS DISTINCT FROM p.{best}
                 OR frac_max IS DISTINCT FROM max_count::DOUBLE / sum_count::DOUBLE""",
         )
         above = 0 if n == 2 else ledger.settings["min_prefix_count"]
-        columns = f"{ids}, {best}, sum_count, max_count, frac_max"
-        chosen = f"""SELECT {columns} FROM {quoted(prefixes)}
+        compared = f"{ids}, {best}, sum_count, max_count, frac_max"
+        chosen = f"""SELECT {compared} FROM {quoted(prefixes)}
             WHERE frac_max > {ledger.settings["min_share"]} AND sum_count > {above}"""
-        listed = f"SELECT {columns} FROM {quoted(top)}"
+        listed = f"SELECT {compared} FROM {quoted(top)}"
         for one, other in ((chosen, listed), (listed, chosen)):
             yield from _broken(database, f"{top}: rows that differ from {prefixes}", f"({one}) EXCEPT ALL ({other})")
 

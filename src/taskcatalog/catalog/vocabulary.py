@@ -62,10 +62,12 @@ class Vocabulary:
         return next((id_ for id_ in ids if id_ is not None), None)
 
     def id_of(self, token: str) -> int | None:
-        return self._tokenizer.token_to_id(token)
+        id_: int | None = self._tokenizer.token_to_id(token)
+        return id_
 
     def encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text, without special tokens in front or behind."""

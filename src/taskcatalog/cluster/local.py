@@ -5,6 +5,10 @@ Arrow or ``tokenizers`` release the interpreter's lock, so threads are enough fo
 """
 
 import multiprocessing
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +21,7 @@ from taskcatalog.errors import TaskcatalogError
 from taskcatalog.progress import progress_bar
 
 P = TypeVar("P")
+_WATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +84,19 @@ def _executor(pool: Literal["threads", "processes"], workers: int) -> Executor:
     if pool == "threads":
         return ThreadPoolExecutor(workers)
     # Forking is not safe with the threads that tokenizers, Arrow and torch keep.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _live_with_parent, (os.getpid(),))
+
+
+def _live_with_parent(parent: int) -> None:
+    """Makes a worker end when its command is interrupted or killed."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _run_in(

@@ -12,6 +12,7 @@ import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,7 @@ class _Shard:
 class MdsStore:
     """A folder of MDS shards."""
 
-    def __init__(
-        self, path: Path, dtype: np.dtype[Any] | None = None, vocabulary: Vocabulary | None = None
-    ) -> None:
+    def __init__(self, path: Path, dtype: np.dtype[Any] | None = None, vocabulary: Vocabulary | None = None) -> None:
         """Raises InputError where the index is damaged, a shard is missing or of another size than it says."""
         self.path = path
         self.vocabulary = vocabulary
@@ -115,7 +114,8 @@ def _index_entries(path: Path) -> list[dict[str, Any]]:
     index = read_json(path / "index.json")
     if not isinstance(index, dict) or not isinstance(index.get("shards"), list):
         raise InputError(f"{path}/index.json: is no index of MDS shards: it has no list 'shards'")
-    return index["shards"]
+    entries: list[dict[str, Any]] = index["shards"]
+    return entries
 
 
 def _read_entry(path: Path, entry: dict[str, Any]) -> _Shard:
@@ -168,9 +168,10 @@ def _decode(shard: _Shard, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[
     if np.any(bad := sizes % dtype.itemsize != 0):
         at = int(np.argmax(bad))
         raise InputError(
-            f"{shard.path}: sample {at} has {sizes[at]} bytes, no whole number of {dtype.name} ids: is --id-dtype right?"
+            f"{shard.path}: sample {at} has {sizes[at]} bytes, no whole number of {dtype.name} ids: "
+            "is --id-dtype right?"
         )
-    body = np.concatenate([raw[a + head : b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)] or [raw[:0]])
+    body = np.concatenate([raw[a + head : b] for a, b in pairwise(offsets)] or [raw[:0]])
     tokens = body.view(dtype)
     if dtype.itemsize > 4 or dtype.kind == "i":
         if tokens.min(initial=0) < 0 or tokens.max(initial=0) >= 2**32:

@@ -7,6 +7,7 @@ the memory; a cell never cuts the completions of one prefix, so each cell gives 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def id_ranges(id_counts: NDArray[np.int64]) -> list[tuple[int, int]]:
     goals = np.arange(1, n_ranges) * total // n_ranges
     inner = np.searchsorted(cumulative, goals, side="right")
     cuts = np.unique(np.concatenate([[0], inner, [len(id_counts)]])).tolist()
-    return list(zip(cuts[:-1], cuts[1:], strict=True))
+    return list(pairwise(cuts))
 
 
 def merge_part(part: MergePart) -> PartResult:
@@ -128,5 +129,5 @@ def _split_head(runs: list[Run], rows_at_once: int) -> Iterator[list[Run]]:
     whole_prefix = ~((1 << layout.bits) - 1)
     inner = {int(value) & whole_prefix for value in largest.payload[rows]} - {0}
     cuts = [0, *sorted(inner), 1 << 64]
-    for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+    for low, high in pairwise(cuts):
         yield [run.payloads(low, high) for run in runs]

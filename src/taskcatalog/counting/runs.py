@@ -38,8 +38,10 @@ class Run:
         """Of a run of one head, the grams with payloads from ``low`` up to ``high``, which is excluded."""
         dtype = self.payload.dtype
         first = int(np.searchsorted(self.payload, dtype.type(low)))
-        last = len(self.payload) if high >= 2 ** (8 * dtype.itemsize) else int(
-            np.searchsorted(self.payload, dtype.type(high))
+        last = (
+            len(self.payload)
+            if high >= 2 ** (8 * dtype.itemsize)
+            else int(np.searchsorted(self.payload, dtype.type(high)))
         )
         starts = np.array([0, last - first], np.int64)
         return type(self)(self.layout, self.first_head, starts, self.payload[first:last], self.counts[first:last])

@@ -1,6 +1,5 @@
 """Token store to n-gram, prefix and top tables."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,10 +11,10 @@ from taskcatalog.catalog.schemas import MAX_N, ngram_table, prefix_table, top_ta
 from taskcatalog.cluster.local import Work, run_parts
 from taskcatalog.corpus.open_store import StoreOptions, open_store
 from taskcatalog.corpus.store import Store
-from taskcatalog.errors import SettingsError
 from taskcatalog.counting.count import count_part, count_parts, sequences_that_fit
 from taskcatalog.counting.merge import merge_part, merge_parts
 from taskcatalog.counting.top import write_top_table
+from taskcatalog.errors import SettingsError
 from taskcatalog.sizes import memory_budget, worker_count
 
 STAGE = "ngrams"
@@ -76,9 +75,7 @@ def ngrams(
 
 def _fill(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, workers: int) -> None:
     counting = count_parts(store, settings.n, ledger.work, _sequences_at_once(ledger, store, memory, workers))
-    run_parts(
-        ledger, counting, count_part, Work(description="count", unit="tokens", total=store.n_tokens), workers
-    )
+    run_parts(ledger, counting, count_part, Work(description="count", unit="tokens", total=store.n_tokens), workers)
     id_counts = np.sum([np.load(part.id_counts) for part in counting.values()], axis=0)
     runs = [part.folder for part in counting.values()]
     merging = merge_parts(id_counts, settings.n, runs, ledger.folder, memory, workers)

@@ -40,5 +40,7 @@ def _texts(grams: NDArray[Any], vocabulary: Vocabulary | None) -> dict[str, list
     n = grams.shape[1]
     if vocabulary is None:
         return {name: [None] * len(grams) for name in [*(f"token{i}" for i in range(n)), "seq"]}
-    tokens = {f"token{i}": [vocabulary.text([id_]) for id_ in grams[:, i].tolist()] for i in range(n)}
+    tokens: dict[str, list[str | None]] = {
+        f"token{i}": [vocabulary.text([id_]) for id_ in grams[:, i].tolist()] for i in range(n)
+    }
     return {**tokens, "seq": [vocabulary.text(gram) for gram in grams.tolist()]}

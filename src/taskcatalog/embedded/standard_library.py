@@ -13,6 +13,4 @@ _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "en
 def standard_library_sources() -> list[Path]:
     """The standard library's ``.py`` files, sorted by path."""
     root = Path(sysconfig.get_path("stdlib"))
-    return sorted(
-        path for path in root.rglob("*.py") if not _LEFT_OUT.intersection(path.relative_to(root).parts)
-    )
+    return sorted(path for path in root.rglob("*.py") if not _LEFT_OUT.intersection(path.relative_to(root).parts))

@@ -4,7 +4,7 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -50,7 +50,7 @@ class FoundModel:
         """Reads the weights, as ``dtype`` if that differs from the name's. Raises InputError if they are damaged."""
         chosen = dtype or self.name.dtype
         try:
-            model, loading = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 self.path,
                 revision=self.hub_revision,
                 config=self.config,
@@ -59,6 +59,7 @@ class FoundModel:
             )
         except Exception as error:  # transformers raises many kinds for what is one thing to a user
             raise _unusable(self.path, error) from error
+        model, loading = loaded
         if bad := sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]])):
             raise InputError(f"model {self.path}: its files lack weights, or have them in other shapes: {bad[0]} …")
         return LanguageModel(model.to(self.device), replace(self.name, dtype=chosen))

@@ -5,6 +5,7 @@ Shape legend: B prompts, D hidden width, V output width of the model (often abov
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,8 +31,8 @@ class LanguageModel:
     def __init__(self, model: PreTrainedModel, name: ModelName) -> None:
         self.name = name
         self.device = model.device
-        self._model = model.eval().requires_grad_(False)
-        self.n_embeddings = int(model.get_input_embeddings().weight.shape[0])
+        self._model: Any = model.eval().requires_grad_(False)
+        self.n_embeddings = int(self._model.get_input_embeddings().weight.shape[0])
         """Ids at or above this one have no meaning for the model."""
         # Most models end in one linear layer, so D numbers say as much as V logits do. For one that does more
         # than is known here, its logits stand in for the hidden states.
@@ -44,8 +45,10 @@ class LanguageModel:
         """The last hidden states (B, D) after one more token of each prompt; ``cache`` grows by it."""
         inputs = {"input_ids": ids_B[:, None], "past_key_values": cache, "use_cache": True}
         if self._ends_in_known_head:
-            return self._model.base_model(**inputs).last_hidden_state[:, -1]
-        return self._model(**inputs).logits[:, -1]
+            last: Tensor = self._model.base_model(**inputs).last_hidden_state[:, -1]
+        else:
+            last = self._model(**inputs).logits[:, -1]
+        return last
 
     def logits(self, hidden_BD: Tensor) -> Tensor:
         """The logits (B, V), in float32, of last hidden states that ``step`` gave."""
@@ -56,9 +59,8 @@ class LanguageModel:
         """Keys and values of one token in all layers."""
         cache = self.new_cache()
         self.step(torch.zeros(1, dtype=torch.long, device=self.device), cache)
-        return sum(
-            tensor.nbytes for layer in cache.layers if layer.is_initialized for tensor in (layer.keys, layer.values)
-        )
+        layers: list[Any] = cache.layers
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers if layer.is_initialized)
 
     @property
     def output_width(self) -> int:
@@ -66,7 +68,7 @@ class LanguageModel:
 
     def _head(self, hidden_BD: Tensor) -> Tensor:
         config = self._model.config.get_text_config()
-        logits = self._model.get_output_embeddings()(hidden_BD)
+        logits: Tensor = self._model.get_output_embeddings()(hidden_BD)
         logits = logits * (getattr(config, "logit_scale", None) or 1)  # Cohere
         logits = logits / (getattr(config, "logits_scaling", None) or 1)  # Granite
         if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2

@@ -1,14 +1,12 @@
 """Accepted prompts to the scan's table: texts, contexts and places."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from taskcatalog.catalog.parquet import table_writer
 from taskcatalog.catalog.schemas import scan_schema

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.schemas import scan_table
 from taskcatalog.cluster.local import Work, run_parts
 from taskcatalog.corpus.open_store import StoreOptions, open_store
 from taskcatalog.corpus.store import Store, stretches

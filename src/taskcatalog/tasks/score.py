@@ -85,7 +85,8 @@ class Scores:
 
     def finite(self) -> NDArray[np.bool_]:
         measures = (getattr(self, field.name) for field in fields(self) if field.name != "rows")
-        return np.logical_and.reduce([np.isfinite(measure) for measure in measures])
+        finite: NDArray[np.bool_] = np.logical_and.reduce([np.isfinite(measure) for measure in measures])
+        return finite
 
 
 def score(asker: Asker, prompts: NDArray[Any], bits: int, above_p: float) -> tuple[Scores, NDArray[np.int64]]:

@@ -1,0 +1,206 @@
+"""The command line as people type it."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+import taskcatalog as tc
+from taskcatalog.cli import main
+from taskcatalog.display import columns, visible
+
+ROOT = Path(__file__).parents[1]
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def answer(*arguments: object) -> str:
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refusal(*arguments: object) -> str:
+    """The one line of a command that is refused."""
+    result = invoke(*arguments)
+    assert result.exit_code == 2, result.output
+    [line] = result.stderr.splitlines()
+    return line
+
+
+@pytest.fixture(scope="module")
+def made(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small store and the catalogue of its n-grams."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "a.txt").write_text("import os\nimport sys\nimport os\n\tprint(os)\n" * 50)
+    answer("tokenize", folder / "a.txt", "--out", folder / "store", "--tokenizer", demo_data)
+    said = answer("ngrams", folder / "store", "--out", folder / "catalogue", "--min-prefix-count", 10)
+    assert "trigrams" in said
+    return folder
+
+
+def test_help_of_every_command() -> None:
+    listed = answer("--help")
+    for name in main.commands:
+        assert f"\n  {name} " in listed
+        assert "Usage:" in answer(name, "--help")
+
+
+def test_help_and_counting_need_no_torch(made: Path, tmp_path: Path) -> None:
+    """Without torch everything works but what runs a model, and that says what to install."""
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "taskcatalog", *map(str, arguments)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert run("scan", "--help").returncode == 0
+    assert run("ngrams", made / "store", "--out", tmp_path / "c").returncode == 0
+    refused = run("predict", tmp_path / "c", "--model", "x")
+    assert refused.returncode == 2
+    assert refused.stderr == "taskcatalog: this command runs a model and needs torch: pip install 'taskcatalog[lm]'\n"
+
+
+def test_commands_are_documented() -> None:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        from make_command_docs import PAGE, command_docs
+    finally:
+        sys.path.pop(0)
+    assert PAGE.read_text() == command_docs()
+
+
+def test_every_column_is_documented() -> None:
+    from taskcatalog.catalog import schemas
+
+    page = (ROOT / "docs/tables.md").read_text()
+    ids = np.dtype(np.uint16)
+    for schema in (schemas.tokens_schema(ids), schemas.predictions_schema(ids), schemas.scan_schema(ids)):
+        assert [name for name in schema.names if f"`{name}`" not in page] == []
+
+
+def test_complete_again_says_so(made: Path, demo_data: Path) -> None:
+    arguments = ["tokenize", made / "a.txt", "--out", made / "store", "--tokenizer", demo_data]
+    assert "complete" in answer(*arguments)
+    assert "sequence_length was 2048, not 64" in refusal(*arguments, "--sequence-length", 64)
+
+
+def test_sql(made: Path, tmp_path: Path) -> None:
+    catalogue = made / "catalogue"
+    assert "trigram_prefixes" in answer("sql", catalogue)
+    query = "SELECT seq, sum_count, id0 FROM top_bigrams ORDER BY sum_count DESC, id0 LIMIT 3"
+    expected = tc.open(catalogue).sql(query).fetchall()
+    assert len(expected) == 3
+    as_csv = list(csv.reader(io.StringIO(answer("sql", catalogue, query, "--format", "csv"))))
+    assert as_csv == [["seq", "sum_count", "id0"], *([str(cell) for cell in row] for row in expected)]
+    as_json = json.loads(answer("sql", catalogue, query, "--format", "json"))
+    assert [tuple(row.values()) for row in as_json] == expected
+    answer("sql", catalogue, query, "--format", "parquet", "--out", tmp_path / "t.parquet")
+    assert [tuple(row.values()) for row in pq.read_table(tmp_path / "t.parquet").to_pylist()] == expected
+    assert json.loads(answer("sql", catalogue, query.replace("LIMIT 3", "LIMIT 0"), "--format", "json")) == []
+    raw = answer("sql", catalogue, "SELECT bytes FROM tokens WHERE id = 1", "--format", "json")
+    assert json.loads(raw) == [{"bytes": "21"}]
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("DROP VIEW tokens", "only reads"),
+        ("COPY tokens TO '/tmp/x.csv'", "only reads"),
+        ("SELECT 1; SELECT 2", "only reads"),
+        ("SELEC 1", "syntax error"),
+        ("SELECT * FROM nowhere", "the tables are bigram_prefixes, bigrams"),
+        ("SELECT nothing FROM tokens", "nothing"),
+    ],
+)
+def test_queries_that_are_refused(made: Path, query: str, message: str) -> None:
+    assert message in refusal("sql", made / "catalogue", query)
+
+
+def test_complete(made: Path) -> None:
+    lines = answer("complete", made / "catalogue", "import").splitlines()
+    assert lines[0] == "import: 150 occurrences"
+    assert lines[1].split() == ["rank", "token", "count", "share"]
+    assert lines[2].split() == ["1", "·os", "100", "0.667"]
+    assert lines[3].split() == ["2", "·sys", "50", "0.333"]
+    longer = answer("complete", made / "catalogue", "import sys\nimport os")
+    assert longer.startswith("import·os (without import·sys⏎): 100 occurrences")
+    assert "0 occurrences" in answer("complete", made / "catalogue", "zebra zebra")
+    assert "empty" in refusal("complete", made / "catalogue", "")
+
+
+def test_python_api(made: Path) -> None:
+    catalogue = tc.open(made / "catalogue")
+    trigrams = catalogue.table("trigrams").to_arrow_table()
+    ids = np.stack([trigrams[f"id{i}"].to_numpy() for i in range(3)], 1)
+    absent = np.array([[1, 1, 1]])
+    counts = catalogue.count(np.concatenate([ids[::-1], absent, ids[:2]]))
+    expected = trigrams["count"].to_numpy()
+    assert counts.tolist() == [*expected[::-1].tolist(), 0, *expected[:2].tolist()]
+    vocabulary = catalogue.vocabulary
+    assert vocabulary is not None
+    found = catalogue.complete(vocabulary.encode("import"), limit=1)
+    assert found.table["token"].to_pylist() == [" os"]
+    assert found.sum_count == 150
+    with pytest.raises(tc.SettingsError, match="table 'nope' is not in"):
+        catalogue.table("nope")
+    with pytest.raises(tc.SettingsError, match="count takes integer ids"):
+        catalogue.count([[0.5, 1]])
+
+
+def test_config_file(made: Path, tmp_path: Path) -> None:
+    config = tmp_path / "ngrams.yaml"
+    config.write_text(f"out: {tmp_path / 'c'}\nn: [2, 4]\nmin-prefix-count: 7\n")
+    answer("ngrams", made / "store", "--config", config)
+    assert "4grams" in tc.open(tmp_path / "c").tables
+    answer("ngrams", made / "store", "--config", config, "--out", tmp_path / "d", "-n", 2)
+    assert "4grams" not in tc.open(tmp_path / "d").tables
+    config.write_text("outt: x\n")
+    assert "ngrams has no option 'outt'; it has force, id-dtype" in refusal("ngrams", "s", "--config", config)
+    config.write_text("a: [\n")
+    assert "cannot be read as YAML" in refusal("ngrams", "s", "--config", config)
+    config.write_text("text\n")
+    assert "'option: value'" in refusal("ngrams", "s", "--config", config)
+
+
+def test_bad_input_is_one_line(made: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        (("ngrams", tmp_path / "none", "--out", tmp_path / "c"), "none: does not exist"),
+        (("ngrams", made / "store", "--out", tmp_path / "c", "--memory", "much"), "memory 'much' is not a size"),
+        (("ngrams", made / "store", "--out", tmp_path / "c", "--workers", 0), "workers is 0"),
+        (("ngrams", made / "store", "--out", made / "a.txt"), "a.txt: is there and is no catalogue"),
+        (("sql", tmp_path / "none"), "none: does not exist"),
+        (("verify", made), "is no token store, MDS folder or .bin file"),
+    ):
+        assert message in refusal(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verify(made: Path, tmp_path: Path) -> None:
+    assert "all is well" in answer("verify", made / "store")
+    assert "all is well" in answer("verify", made / "catalogue")
+    answer("ngrams", made / "store", "--out", tmp_path / "c")
+    table = tmp_path / "c/ngrams/bigrams/00000.parquet"
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] ^= 1
+    table.write_bytes(content)
+    result = invoke("verify", tmp_path / "c")
+    assert result.exit_code == 2
+    assert "00000.parquet: its content is not what the ledger says" in result.stderr
+    assert "1 problem found" in result.stderr
+
+
+def test_visible() -> None:
+    assert visible(" a\n\t\x00\u200bé") == "·a⏎⇥\\x00\\u200bé"
+    assert columns([["a", "1"], ["bcd", "20"]], "<>") == ["a     1", "bcd  20"]
