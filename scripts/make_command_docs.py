@@ -23,7 +23,10 @@ def command_docs() -> str:
         "Made by `scripts/make_command_docs.py` from the commands' own help. Options may also stand in a YAML file "
         "(`--config FILE`); the command line wins.\n",
     ]
-    settings: dict[str, Any] = {"terminal_width": WIDTH, "help_option_names": main.context_settings["help_option_names"]}
+    settings: dict[str, Any] = {
+        "terminal_width": WIDTH,
+        "help_option_names": main.context_settings["help_option_names"],
+    }
     parent = click.Context(main, info_name="taskcatalog", **settings)
     for name, command in sorted(main.commands.items()):
         context = click.Context(command, info_name=name, parent=parent, **settings)
