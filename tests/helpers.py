@@ -1,4 +1,4 @@
-"""What several tests need: texts, trees of files, the definitions of the measures."""
+"""What several tests need: commands, texts, trees of files, the definitions of the measures."""
 
 import gzip
 import hashlib
@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+from click.testing import CliRunner, Result
+
+from taskcatalog.cli import main
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -48,3 +51,21 @@ def float64_measures(short: np.ndarray, long: np.ndarray) -> dict[str, np.ndarra
         "logit_excite_max": (long.astype(np.float64) - short).max(-1),
         "logit_inhibit_max": (short.astype(np.float64) - long).max(-1),
     }
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def answer(*arguments: object) -> str:
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refusal(*arguments: object) -> str:
+    """The one line of a command that is refused."""
+    result = invoke(*arguments)
+    assert result.exit_code == 2, result.output
+    [line] = result.stderr.splitlines()
+    return line

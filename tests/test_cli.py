@@ -11,31 +11,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
 
 import taskcatalog as tc
+from helpers import answer, invoke, refusal
 from taskcatalog.cli import main
 from taskcatalog.display import columns, visible
 
 ROOT = Path(__file__).parents[1]
-
-
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def answer(*arguments: object) -> str:
-    result = invoke(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def refusal(*arguments: object) -> str:
-    """The one line of a command that is refused."""
-    result = invoke(*arguments)
-    assert result.exit_code == 2, result.output
-    [line] = result.stderr.splitlines()
-    return line
 
 
 @pytest.fixture(scope="module")

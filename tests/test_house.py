@@ -25,7 +25,7 @@ FLOORS = [
 ]
 """From the roof down: a room imports from rooms below it, and from itself."""
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-NEEDS_TORCH = {"lm", "tasks", "embedded"}
+NEEDS_TORCH = {"lm", "tasks"}
 
 
 def modules() -> list[tuple[str, ast.Module]]:

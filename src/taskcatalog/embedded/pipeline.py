@@ -6,7 +6,6 @@ The corpus is the source of the running Python's standard library; tokenizer and
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.resources import as_file, files
 from pathlib import Path
 
 from taskcatalog.catalog.catalogue import Catalogue
@@ -16,6 +15,9 @@ from taskcatalog.display import columns, visible
 from taskcatalog.embedded.standard_library import standard_library_sources
 from taskcatalog.tasks.predict import predict
 from taskcatalog.tasks.scan import ScanSettings, scan
+
+DATA = Path(__file__).parent / "data"
+"""The tokenizer and the model that come with the package, as a folder that any command takes."""
 
 LABEL = "demo"
 NGRAMS = NgramSettings(n=(2, 3), min_prefix_count=20)
@@ -41,15 +43,14 @@ def demo(out: str | Path, say: Callable[[str], None] = print) -> Catalogue:
     """
     store, folder = Path(out) / "store", Path(out) / "catalogue"
     seconds: dict[str, float] = {}
-    with as_file(files("taskcatalog.embedded") / "data") as data:
-        with _timed("tokenize", seconds):
-            tokens = tokenize(standard_library_sources(), store, str(data), TokenizeSettings())
-        with _timed("ngrams", seconds):
-            rows = ngrams(store, folder, NGRAMS)
-        with _timed("predict", seconds):
-            predict(folder, str(data), label=LABEL)
-        with _timed("scan", seconds):
-            found = scan(store, str(data), folder, SCAN, label=LABEL)
+    with _timed("tokenize", seconds):
+        tokens = tokenize(standard_library_sources(), store, str(DATA), TokenizeSettings())
+    with _timed("ngrams", seconds):
+        rows = ngrams(store, folder, NGRAMS)
+    with _timed("predict", seconds):
+        predict(folder, str(DATA), label=LABEL)
+    with _timed("scan", seconds):
+        found = scan(store, str(DATA), folder, SCAN, label=LABEL)
     catalogue = Catalogue(folder)
     _tell_sizes(say, tokens.describe(), rows | {"scan_4": found["tasks"]}, found["tokens"])
     _tell_learned(say, catalogue)
