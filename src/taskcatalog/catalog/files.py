@@ -36,7 +36,7 @@ def is_temporary(path: Path) -> bool:
 
 def write_json(path: Path, content: Any) -> None:
     with written_atomically(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -21,7 +21,7 @@ DATA = Path(__file__).parent / "data"
 
 LABEL = "demo"
 NGRAMS = NgramSettings(n=(2, 3), min_prefix_count=20)
-SCAN = ScanSettings(max_tokens=262_144)
+SCAN = ScanSettings(max_tokens=196_608)
 _EXAMPLES = 15
 
 _GOOD_GRAMS = """
@@ -29,11 +29,14 @@ _GOOD_GRAMS = """
     WHERE p_demo > 0.5 AND {prefix} SIMILAR TO '.*[A-Za-z]{{2}}.*'
     QUALIFY row_number() OVER (PARTITION BY token{last} ORDER BY sum_count DESC, seq) = 1
     ORDER BY sum_count DESC, seq LIMIT {limit}"""
-_GOOD_TASKS = """
+_WORD = "'^ ?[a-z]{2,}$'"
+_GOOD_TASKS = f"""
     SELECT text, token_short, p_short, token_long, p_long, JS, count FROM scan_4
-    WHERE token_short <> token_long AND p_long > 0.8 AND NOT crosses_document AND text SIMILAR TO '.*[a-z]{{2}}.*'
-    QUALIFY row_number() OVER (PARTITION BY token_long ORDER BY count DESC, task_id) = 1
-    ORDER BY count DESC, task_id LIMIT {limit}"""
+    WHERE token_short <> token_long AND p_short > 0.25 AND p_long > 0.6 AND NOT crosses_document
+        AND regexp_matches(token_short, {_WORD}) AND regexp_matches(token_long, {_WORD})
+    QUALIFY row_number() OVER (PARTITION BY token_long ORDER BY count DESC, JS DESC, task_id) = 1
+    ORDER BY count DESC, JS DESC, task_id LIMIT {_EXAMPLES}"""
+"""Prompts that say one word without their first token and another one with it."""
 
 
 def demo(out: str | Path, say: Callable[[str], None] = print) -> Catalogue:
@@ -91,19 +94,27 @@ def _tell_examples(say: Callable[[str], None], catalogue: Catalogue) -> None:
     for n, table in ((2, "top_bigrams"), (3, "top_trigrams")):
         prefix = " || ".join(f"token{i}" for i in range(n - 1))
         query = _GOOD_GRAMS.format(prefix=f"({prefix})", last=n - 1, table=table, limit=_EXAMPLES)
-        say(f"\n{_EXAMPLES} frequent {table.removeprefix('top_')} that the model knows")
-        lines = [["prefix", "", "completion", "times", "share", "p"]]
-        for text, completion, count, share, p in catalogue.sql(query).fetchall():
-            lines.append([visible(text), "→", visible(completion), f"{count:,}", f"{share:.2f}", f"{p:.2f}"])
-        _tell_table(say, lines, "<<<>>>")
-    say(f"\n{_EXAMPLES} prompts whose meaning changes with the token in brackets")
-    lines = [["prompt", "without it", "p", "", "with it", "p", "JS", "times"]]
-    for text, short, p_short, long, p_long, divergence, count in catalogue.sql(
-        _GOOD_TASKS.format(limit=_EXAMPLES)
-    ).fetchall():
-        numbers = [f"{p_long:.2f}", f"{divergence:.1f}", f"{count:,}"]
-        lines.append([visible(text), visible(short), f"{p_short:.2f}", "→", visible(long), *numbers])
-    _tell_table(say, lines, "<<><<>>>")
+        lines = [
+            [visible(text), "→", visible(completion), f"{count:,}", f"{share:.2f}", f"{p:.2f}"]
+            for text, completion, count, share, p in catalogue.sql(query).fetchall()
+        ]
+        say(f"\n{len(lines)} frequent {table.removeprefix('top_')} that the model knows")
+        _tell_table(say, [["prefix", "", "completion", "times", "share", "p"], *lines], "<<<>>>")
+    lines = [
+        [
+            visible(text),
+            visible(short),
+            f"{p_short:.2f}",
+            "→",
+            visible(long),
+            f"{p_long:.2f}",
+            f"{js:.1f}",
+            f"{count:,}",
+        ]
+        for text, short, p_short, long, p_long, js, count in catalogue.sql(_GOOD_TASKS).fetchall()
+    ]
+    say(f"\n{len(lines)} prompts whose meaning changes with the token in brackets")
+    _tell_table(say, [["prompt", "without it", "p", "", "with it", "p", "JS", "times"], *lines], "<<><<>>>")
 
 
 def _tell_table(say: Callable[[str], None], rows: list[list[str]], align: str) -> None:
@@ -114,7 +125,12 @@ def _tell_table(say: Callable[[str], None], rows: list[list[str]], align: str) -
 def _tell_next(say: Callable[[str], None], folder: Path) -> None:
     say(f"""
 The catalogue is in {folder}. What to type next:
-  taskcatalog sql {folder}                       # its tables and their columns
+
+  # its tables and their columns
+  taskcatalog sql {folder}
+  # prompts about something
   taskcatalog sql {folder} "SELECT text, token_long, p_long, JS FROM scan_4 WHERE text LIKE '%self%' LIMIT 20"
-  taskcatalog complete {folder} "import os"       # what follows these words in the corpus
-  taskcatalog tokenize --help                     # the first step with a corpus of your own""")
+  # what follows these words in the corpus
+  taskcatalog complete {folder} "import os"
+  # the first step with a corpus of your own
+  taskcatalog tokenize --help""")

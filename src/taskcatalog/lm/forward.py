@@ -14,7 +14,7 @@ from torch import Tensor
 from taskcatalog.lm.model import LanguageModel, select
 from taskcatalog.lm.prefix_tree import levels
 
-_CACHE_BYTES = 1 << 27
+_CACHE_BYTES = 1 << 26
 _LEAST_PROMPTS, _MOST_PROMPTS = 64, 4_096
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from taskcatalog.lm.model import LanguageModel
 
-_LOGITS_BYTES = 1 << 25
+_LOGITS_BYTES = 1 << 23
 """Of one float32 matrix of logits; a few such matrices exist at once."""
 
 
