@@ -3,6 +3,8 @@
 The corpus is the source of the running Python's standard library; tokenizer and model lie in ``data/``.
 """
 
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -123,14 +125,23 @@ def _tell_table(say: Callable[[str], None], rows: list[list[str]], align: str) -
 
 
 def _tell_next(say: Callable[[str], None], folder: Path) -> None:
+    command = _command()
     say(f"""
 The catalogue is in {folder}. What to type next:
 
   # its tables and their columns
-  taskcatalog sql {folder}
+  {command} sql {folder}
   # prompts about something
-  taskcatalog sql {folder} "SELECT text, token_long, p_long, JS FROM scan_4 WHERE text LIKE '%self%' LIMIT 20"
+  {command} sql {folder} "SELECT text, token_long, p_long, JS FROM scan_4 WHERE text LIKE '%self%' LIMIT 20"
   # what follows these words in the corpus
-  taskcatalog complete {folder} "import os"
+  {command} complete {folder} "import os"
   # the first step with a corpus of your own
-  taskcatalog tokenize --help""")
+  {command} tokenize --help""")
+
+
+def _command() -> str:
+    """How to call ``taskcatalog`` from here: by its path if the shell does not find it."""
+    if shutil.which("taskcatalog"):
+        return "taskcatalog"
+    path = Path(sys.executable).with_name("taskcatalog")
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
