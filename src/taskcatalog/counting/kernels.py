@@ -14,16 +14,22 @@ _SMALL_BUCKET = 48
 _LARGE_BUCKET = 400
 
 
+@njit(nogil=True, cache=True, inline="always")
+def _head(tokens: Any, i: int, bits: int, spilled: int) -> Any:
+    """The head of the n-gram at ``i``: its first id, with the ``spilled`` high bits of the second."""
+    head = np.int64(tokens[i]) << spilled
+    if spilled:
+        head |= np.int64(tokens[i + 1]) >> (bits - spilled)
+    return head
+
+
 @njit(nogil=True, cache=True)
 def count_heads(tokens: Any, ends: Any, n: int, bits: int, spilled: int, counts: Any) -> None:
     """Adds to ``counts`` (heads,) how many n-grams within sequences begin with each head."""
     start = 0
     for end in ends:
         for i in range(start, end - n + 1):
-            head = np.int64(tokens[i]) << spilled
-            if spilled:
-                head |= np.int64(tokens[i + 1]) >> (bits - spilled)
-            counts[head] += 1
+            counts[_head(tokens, i, bits, spilled)] += 1
         start = end
 
 
@@ -33,9 +39,7 @@ def scatter_payloads(tokens: Any, ends: Any, n: int, bits: int, spilled: int, pl
     start = 0
     for end in ends:
         for i in range(start, end - n + 1):
-            head = np.int64(tokens[i]) << spilled
-            if spilled:
-                head |= np.int64(tokens[i + 1]) >> (bits - spilled)
+            head = _head(tokens, i, bits, spilled)
             key = np.uint64(0)
             for j in range(1, n):
                 key = (key << np.uint64(bits)) | np.uint64(tokens[i + j])
