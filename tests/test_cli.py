@@ -151,7 +151,7 @@ def test_config_file(made: Path, tmp_path: Path) -> None:
     config.write_text("outt: x\n")
     assert "ngrams has no option 'outt'; it has force, id-dtype" in refusal("ngrams", "s", "--config", config)
     config.write_text("a: [\n")
-    assert "cannot be read as YAML" in refusal("ngrams", "s", "--config", config)
+    assert "is not YAML" in refusal("ngrams", "s", "--config", config)
     config.write_text("text\n")
     assert "'option: value'" in refusal("ngrams", "s", "--config", config)
 

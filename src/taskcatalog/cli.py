@@ -37,7 +37,7 @@ class _Commands(click.Group):
             raise _OneLine(
                 f"this command runs a model and needs {error.name}: pip install 'taskcatalog[lm]'"
             ) from error
-        except BrokenPipeError:
+        except BrokenPipeError:  # as in 'taskcatalog sql … | head'
             raise
         except OSError as error:
             raise _OneLine(f"{error.filename or 'input or output'}: {error.strerror or error}") from error
@@ -52,8 +52,10 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> N
         return
     try:
         content = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise _OneLine(f"{path}: cannot be read as YAML: {error}") from error
+    except OSError as error:
+        raise _OneLine(f"{path}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise _OneLine(f"{path}: is not YAML: {error}") from error
     if not isinstance(content, Mapping):
         raise _OneLine(f"{path}: is not a list of 'option: value' lines")
     known = {parameter.name for parameter in ctx.command.params} - {"config"}

@@ -1,6 +1,7 @@
 """Loads any causal model that ``transformers`` knows, by hub name or from a local folder."""
 
 import hashlib
+import logging
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,6 +83,7 @@ def find_model(
         raise InputError(f"model {name}: no such folder")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every try to reach the hub
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
     except Exception as error:
