@@ -207,6 +207,8 @@ def test_refused(tmp_path: Path) -> None:
     other = write_flat(tmp_path / "other.bin", [4, 3, 2, 1], "uint16")
     with pytest.raises(ConflictError, match="made from another store"):
         tc.ngrams(other, tmp_path / "c", force=True)
+    with pytest.raises(ConflictError, match=r"from this store with another sequence_length \(2048, here 2;"):
+        tc.ngrams(flat, tmp_path / "c", options=tc.StoreOptions(sequence_length=2))
     assert tree(tmp_path / "c") == before
 
 

@@ -44,6 +44,16 @@ class Corpus:
         return id_dtype(self.vocabulary_size)
 
 
+def _difference(there: Corpus, here: Corpus) -> str:
+    if there.fingerprint != here.fingerprint:
+        return f"from another store (fingerprint {there.fingerprint[:12]}, here {here.fingerprint[:12]})"
+    name = next(name for name, value in asdict(there).items() if value != asdict(here)[name])
+    return (
+        f"from this store with another {name} ({asdict(there)[name]}, here {asdict(here)[name]}; "
+        "--tokenizer and --sequence-length decide)"
+    )
+
+
 _NAMES = ("ngrams", "predictions", "scan_*", "tokens.parquet", "tokenizer.json")
 
 
@@ -98,14 +108,7 @@ class CatalogueFolder:
             if self.path.exists() and not (self.path.is_dir() and all(map(_is_ours, self.path.iterdir()))):
                 raise ConflictError(f"{self.path}: is there and is no catalogue: choose another output folder")
         elif (there := self.corpus()) != corpus:
-            name, a, b = next(
-                (name, value, asdict(corpus)[name])
-                for name, value in asdict(there).items()
-                if value != asdict(corpus)[name]
-            )
-            raise ConflictError(
-                f"{self.path}: was made from another store ({name} {a}, here {b}): choose another output folder"
-            )
+            raise ConflictError(f"{self.path}: was made {_difference(there, corpus)}: choose another output folder")
 
     def prepare(self, corpus: Corpus, vocabulary: Vocabulary | None) -> None:
         """Makes the catalogue of ``corpus``, or checks that the one there is about it."""
