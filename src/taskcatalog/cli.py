@@ -138,14 +138,21 @@ def demo(out: Path) -> None:
     help="Where the end-of-text token goes: after each document, before and after it, or nowhere.",
 )  # fmt: skip
 @click.option("--end-of-text", metavar="TOKEN", help="The token that separates documents. Default: the tokenizer's.")
-@click.option("--field", default="text", show_default=True, help="The field of a JSONL line that holds the text.")
+@click.option(
+    "--field",
+    default="text",
+    show_default=True,
+    help="The field of a JSONL line, or the column of a Parquet file, that holds the text.",
+)
 @_WORKERS
 @_FORCE
 @_CONFIG
 def tokenize(
     source: tuple[Path, ...], out: Path, tokenizer: str, workers: int | None, force: bool, **settings: Any
 ) -> None:
-    """Turn text files, JSONL, gzipped JSONL, or folders of them, into a token store.
+    """Turn text files, JSONL or Parquet, or folders of them, into a token store.
+
+    Text files and JSONL may be compressed (.gz, .zst, .xz, .bz2).
 
     \b
     taskcatalog tokenize corpus/ --out store --tokenizer EleutherAI/pythia-70m-deduped

@@ -36,7 +36,10 @@ def documents_schema() -> pa.Schema:
         ("start", pa.uint64()),  # in the part
         ("n_tokens", pa.uint64()),
         ("source", pa.dictionary(pa.int32(), pa.string())),
-        ("place", pa.uint64()),  # line of a JSONL file, from 1; 0 for a file that is one document
+        (
+            "place",
+            pa.uint64(),
+        ),  # line of a JSONL file or row of a Parquet file, from 1; 0 for a file that is one document
     ]
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in fields])
 

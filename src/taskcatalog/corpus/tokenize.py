@@ -47,7 +47,7 @@ class TokenizeSettings:
     end_of_text: str | None = None
     """The token that separates documents; by default the usual one that the tokenizer has."""
     field: str = "text"
-    """The field of a JSONL line that holds the text."""
+    """The field of a JSONL line, or the column of a Parquet file, that holds the text."""
 
     def __post_init__(self) -> None:
         if self.sequence_length < 1:
@@ -76,7 +76,7 @@ def tokenize(
     workers: int | None = None,
     force: bool = False,
 ) -> TokenStore:
-    """Makes a token store at ``out`` from text files, JSONL, gzipped JSONL or folders of them.
+    """Makes a token store at ``out`` from text files, JSONL or Parquet, or folders of them (see ``documents``).
 
     ``tokenizer`` is a ``tokenizer.json``, a folder with one, or a hub name. The same call again goes on
     where it was stopped, or opens the finished store.
