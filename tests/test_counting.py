@@ -219,6 +219,15 @@ def test_force_counts_anew(tmp_path: Path) -> None:
     assert "trigrams" not in tc.open(tmp_path / "c").tables
 
 
+def test_leftovers_of_a_killed_run_go(tmp_path: Path) -> None:
+    flat = write_flat(tmp_path / "flat.bin", [1, 2, 3, 4], "uint16")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/tokens.parquet.123.partial").write_text("half")
+    tc.ngrams(flat, tmp_path / "c")
+    tc.ngrams(flat, tmp_path / "d")
+    assert tree(tmp_path / "c") == tree(tmp_path / "d")
+
+
 def test_uniform_ends() -> None:
     assert uniform_ends(7, 3).tolist() == [3, 6, 7]
     assert uniform_ends(6, 3).tolist() == [3, 6]

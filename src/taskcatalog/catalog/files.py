@@ -1,5 +1,6 @@
 """Files that are either whole or not there: written under a temporary name, flushed, renamed."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +28,20 @@ def written_atomically(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     _flush(path.parent)
+
+
+@contextmanager
+def folder_locked(folder: Path, wait: bool) -> Iterator[None]:
+    """Holds a folder against other processes that do the same, until the block ends or the process is killed.
+
+    Raises BlockingIOError where another one holds it, unless it may ``wait``.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def is_temporary(path: Path) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from taskcatalog.catalog.files import is_temporary, read_json, write_json, written_atomically
+from taskcatalog.catalog.files import folder_locked, is_temporary, read_json, write_json, written_atomically
 from taskcatalog.catalog.parquet import table_writer
 from taskcatalog.catalog.schemas import id_dtype, tokens_schema
 from taskcatalog.catalog.vocabulary import Vocabulary
@@ -116,6 +116,13 @@ class CatalogueFolder:
         if (self.path / "catalog.json").is_file():
             return
         self.path.mkdir(parents=True, exist_ok=True)
+        with folder_locked(self.path, wait=True):
+            for leftover in filter(is_temporary, list(self.path.iterdir())):
+                leftover.unlink()
+            self._describe(corpus, vocabulary)
+
+    def _describe(self, corpus: Corpus, vocabulary: Vocabulary | None) -> None:
+        """Writes what all tables share, ``catalog.json`` last: with it the folder is a catalogue."""
         if vocabulary is not None:
             with written_atomically(self.tokenizer) as temporary:
                 shutil.copyfile(vocabulary.path, temporary)

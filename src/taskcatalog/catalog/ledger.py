@@ -14,16 +14,16 @@ for the stage alone and go when it is complete.
 Paths in a ledger are relative to its folder: a folder may be moved.
 """
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from taskcatalog.catalog.files import is_temporary, read_json, sha256_of_file, write_json
+from taskcatalog.catalog.files import folder_locked, is_temporary, read_json, sha256_of_file, write_json
 from taskcatalog.errors import ConflictError, InputError
 from taskcatalog.version import __version__
 
@@ -53,7 +53,7 @@ class Ledger:
     facts: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, Part] = field(default_factory=dict)
     complete: bool = False
-    _lock: int | None = None
+    _lock: ExitStack = field(default_factory=ExitStack)
     _made: Path = Path()
     """What a run that fails before any part is done takes with it: the folder and the new ones above it."""
 
@@ -106,8 +106,13 @@ class Ledger:
         read_back: dict[str, Any] = json.loads(json.dumps({"inputs": inputs, "settings": settings}))
         made = next((path for path in reversed(folder.parents) if not path.exists()), folder)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder)
-        try:
+        with ExitStack() as lock:
+            try:
+                lock.enter_context(folder_locked(folder, wait=False))
+            except BlockingIOError as error:
+                raise ConflictError(
+                    f"{folder}: another taskcatalog command is writing there: wait for its end"
+                ) from error
             ledger = cls(folder=folder, stage=stage, version=__version__, **read_back)
             if cls.exists(folder):
                 there = cls.read(folder)
@@ -118,13 +123,10 @@ class Ledger:
                     raise ConflictError(f"{folder}: was made differently ({difference}): --force makes it anew")
                 else:
                     (folder / _JOURNAL).unlink(missing_ok=True)
-            ledger._lock, ledger._made = lock, made
             if not ledger.complete:
                 ledger._write()
             ledger._remove_unrecorded()
-        except BaseException:
-            os.close(lock)
-            raise
+            ledger._made, ledger._lock = made, lock.pop_all()
         return ledger
 
     def __enter__(self) -> Self:
@@ -133,15 +135,13 @@ class Ledger:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and not any(part.facts.get("amount") for part in self.parts.values()):
             shutil.rmtree(self._made)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.close()
 
     def finish_part(self, name: str, files: Iterable[Path], facts: Mapping[str, Any]) -> None:
         """Records a part as done; from here on a resumed run will not do it again."""
         described = {str(path.relative_to(self.folder)): self._describe(path) for path in sorted(files)}
         self.parts[name] = Part(files=described, facts=dict(facts))
-        line = json.dumps({"name": name, "files": described, "facts": facts}, sort_keys=True)
+        line = json.dumps({"name": name, "files": described, "facts": facts})
         with (self.folder / _JOURNAL).open("a") as journal:
             journal.write(line + "\n")
             journal.flush()
@@ -222,17 +222,6 @@ class Ledger:
                     path.rmdir()
             elif path not in keep:
                 path.unlink()
-
-
-def _lock(folder: Path) -> int:
-    """A descriptor of ``folder`` that holds its lock until it is closed, by us or by a kill."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise ConflictError(f"{folder}: another taskcatalog command is writing there: wait until it ends") from error
-    return descriptor
 
 
 def _problem(path: Path, facts: Mapping[str, Any]) -> str | None:
