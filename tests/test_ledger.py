@@ -79,6 +79,31 @@ def test_files_of_others_are_never_touched(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
+def test_a_finished_stage_is_left_alone(tmp_path: Path) -> None:
+    with begin(tmp_path / "out") as ledger:
+        add_part(ledger, "a")
+        ledger.finish({})
+    (tmp_path / "out/notes.txt").write_text("my own")
+    (tmp_path / "out/work").mkdir()
+    (tmp_path / "out/work/left").write_text("by a kill at the very end")
+    with pytest.raises(KeyboardInterrupt), begin(tmp_path / "out"):
+        raise KeyboardInterrupt
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "ledger.json", "notes.txt"]
+
+
+def test_a_failing_stage_leaves_its_neighbours_alone(tmp_path: Path) -> None:
+    """It made the folder that both are in, and takes back its own only."""
+    with begin(tmp_path / "catalogue" / "one") as first:
+        with pytest.raises(ZeroDivisionError), begin(tmp_path / "new" / "two"):
+            with begin(tmp_path / "new" / "three") as third:
+                add_part(third, "b")
+            _ = 1 / 0
+        add_part(first, "a")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["three"]
+    assert list(Ledger.read(tmp_path / "new" / "three").parts) == ["b"]
+    assert list(Ledger.read(tmp_path / "catalogue" / "one").parts) == ["a"]
+
+
 def test_two_processes_do_not_write_to_one_folder(tmp_path: Path) -> None:
     with begin(tmp_path / "out") as first:
         add_part(first, "a")

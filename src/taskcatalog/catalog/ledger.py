@@ -54,8 +54,8 @@ class Ledger:
     parts: dict[str, Part] = field(default_factory=dict)
     complete: bool = False
     _lock: ExitStack = field(default_factory=ExitStack)
-    _made: Path = Path()
-    """What a run that fails before any part is done takes with it: the folder and the new ones above it."""
+    _made: list[Path] = field(default_factory=list)
+    """The folders above that were made for this one, from the nearest up."""
 
     @property
     def work(self) -> Path:
@@ -104,7 +104,7 @@ class Ledger:
             raise ConflictError(f"{folder}: holds files that taskcatalog did not write: choose another output folder")
         # JSON has no tuples: compare with what would be read back.
         read_back: dict[str, Any] = json.loads(json.dumps({"inputs": inputs, "settings": settings}))
-        made = next((path for path in reversed(folder.parents) if not path.exists()), folder)
+        made = [path for path in folder.parents if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as lock:
             try:
@@ -133,8 +133,13 @@ class Ledger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not any(part.facts.get("amount") for part in self.parts.values()):
-            shutil.rmtree(self._made)
+        done = self.complete or any(part.facts.get("amount") for part in self.parts.values())
+        if kind is not None and not done:
+            shutil.rmtree(self.folder)
+            for parent in self._made:
+                if any(parent.iterdir()):  # another stage has begun there
+                    break
+                parent.rmdir()
         self._lock.close()
 
     def finish_part(self, name: str, files: Iterable[Path], facts: Mapping[str, Any]) -> None:
@@ -214,9 +219,14 @@ class Ledger:
         (self.folder / _JOURNAL).unlink(missing_ok=True)
 
     def _remove_unrecorded(self) -> None:
-        """Removes files that no part has: half-written ones, and those of a run that was given up."""
+        """Removes files that no part has: half-written ones, and those of a run that was given up.
+
+        From a complete stage only what its run had for itself: somebody may have put a file of their own there.
+        """
         keep = self.files().keys() | {self.folder / _LEDGER}
         for path in sorted(self.folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+            if self.complete and not is_temporary(path) and not path.is_relative_to(self.work):
+                continue
             if path.is_dir() and not path.is_symlink():
                 if not any(path.iterdir()):
                     path.rmdir()
