@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,21 +52,20 @@ def kill_until_done(arguments: list[str], stage: Path, n_parts: int) -> int:
     return kills
 
 
-def kill_at_times(arguments: list[str], delays: Iterator[float]) -> int:
-    """Kills the command after each of the delays, then lets it end; returns the number of kills."""
+def kill_ever_later(arguments: list[str], step: float) -> int:
+    """Kills the command and its workers after one step, then two, until it ends by itself; returns the number of kills."""
     kills = 0
-    for delay in delays:
+    while True:
         process = subprocess.Popen(
             arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         try:
-            process.wait(delay)
+            assert process.wait((kills + 1) * step) == 0
+            return kills
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             kills += 1
-    run(arguments)
-    return kills
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +139,8 @@ def test_scan(store: Path, stories: Path, tmp_path: Path) -> None:
 def test_kills_at_any_moment(store: Path, tmp_path: Path) -> None:
     """Not at the end of a part, but wherever the command happens to be."""
     arguments = ["ngrams", store, "--memory", "8MB"]
+    start = time.monotonic()
     run(command(*arguments, "--out", tmp_path / "never"))
-    delays = (0.6 + 0.15 * i for i in range(12))
-    assert kill_at_times(command(*arguments, "--out", tmp_path / "killed"), delays) >= 5
+    duration = time.monotonic() - start
+    assert kill_ever_later(command(*arguments, "--out", tmp_path / "killed"), duration / 12) >= 2
     assert tree(tmp_path / "killed") == tree(tmp_path / "never")
