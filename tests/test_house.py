@@ -20,7 +20,7 @@ FLOORS = [
     ["cluster"],
     ["display"],
     ["catalog"],
-    ["progress", "sizes"],
+    ["progress", "sizes", "storage"],
     ["errors", "version"],
 ]
 """From the roof down: a room imports from rooms below it, and from itself."""

@@ -1,0 +1,179 @@
+"""Files wherever they lie: on this machine, or behind ``s3://``, ``hf://``, ``https://`` or whatever fsspec reaches.
+
+A remote file is read in ranges, each tried several times, so a connection that is cut costs a delay and
+never a wrong byte. It is written whole, from a local file, and counts as written once its size is right.
+"""
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any, TypeAlias, TypeVar, cast
+
+from upath import UPath
+
+from taskcatalog.errors import InputError, TaskcatalogError
+
+AnyPath: TypeAlias = Path | UPath
+"""A local path, or one behind a URL; both join with ``/`` and have names, suffixes and parents."""
+
+R = TypeVar("R")
+_RANGE_BYTES = 8 << 20
+_DELAYS = (0.2, 1, 3, 8)
+"""Seconds before each further try."""
+_FINAL = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, ImportError, NotImplementedError)
+"""What another try would not mend."""
+_FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError", "RepositoryNotFoundError", "GatedRepoError")
+
+
+def locate(name: str | AnyPath) -> AnyPath:
+    """The path that a name or URL means. Raises InputError for a protocol that nothing here speaks."""
+    if not isinstance(name, str):
+        return name
+    try:
+        return cast(AnyPath, UPath(name))
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{name}: {_advice(name, error)}") from error
+
+
+def is_remote(path: AnyPath) -> bool:
+    return not isinstance(path, Path)
+
+
+def exists(path: AnyPath) -> bool:
+    return path.exists() if isinstance(path, Path) else _tried(path, lambda: bool(path.fs.exists(path.path)))
+
+
+def is_file(path: AnyPath) -> bool:
+    return path.is_file() if isinstance(path, Path) else _tried(path, lambda: bool(path.fs.isfile(path.path)))
+
+
+def is_folder(path: AnyPath) -> bool:
+    return path.is_dir() if isinstance(path, Path) else _tried(path, lambda: bool(path.fs.isdir(path.path)))
+
+
+def size_of(path: AnyPath) -> int:
+    """Bytes of a file. Raises InputError where it is missing or its server does not say."""
+    if isinstance(path, Path):
+        try:
+            return path.stat().st_size
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    size = _tried(path, lambda: path.fs.info(path.path)["size"])
+    if size is None:
+        raise InputError(f"{path}: the server does not say its size: download the file first")
+    return int(size)
+
+
+def read_bytes(path: AnyPath, start: int = 0, stop: int | None = None) -> bytes:
+    """The file's bytes from ``start`` to ``stop``, its end if not given. Raises InputError where there are fewer."""
+    wanted = None if stop is None else stop - start
+    if isinstance(path, Path):
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                content = file.read() if wanted is None else file.read(wanted)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        if wanted is not None and len(content) != wanted:
+            raise InputError(f"{path}: ends at byte {start + len(content)}, before byte {stop}: it is cut off")
+        return content
+    size = size_of(path) if stop is None else stop
+    return _tried(path, lambda: _whole_range(path, start, size)) if size > start else b""
+
+
+def open_to_read(path: AnyPath) -> IO[bytes]:
+    """The file, opened to be read from its start or from anywhere. Raises InputError where it is missing."""
+    if isinstance(path, Path):
+        try:
+            return path.open("rb")
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    return io.BufferedReader(_RemoteFile(path), _RANGE_BYTES)
+
+
+def upload(local: Path, remote: UPath) -> None:
+    """Copies a local file to a remote place, whole or not at all. Raises TaskcatalogError where it cannot."""
+
+    def put() -> None:
+        remote.fs.put_file(str(local), remote.path)
+        remote.fs.invalidate_cache()
+        if (size := remote.fs.info(remote.path)["size"]) != local.stat().st_size:
+            raise ConnectionError(f"only {size} bytes arrived")
+
+    _tried(remote, put, "written")
+
+
+def remove(paths: Sequence[UPath]) -> None:
+    """Removes remote files that exist."""
+    for path in paths:
+        if exists(path):
+            _tried(path, lambda path=path: path.fs.rm_file(path.path), "removed")  # type: ignore[misc]
+
+
+class _RemoteFile(io.RawIOBase):
+    """A remote file as a stream that can be sought."""
+
+    def __init__(self, path: UPath) -> None:
+        super().__init__()
+        self._path = path
+        self._size = size_of(path)
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = origin + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        stop = min(self._position + len(buffer), self._size)
+        if stop <= self._position:
+            return 0
+        content = read_bytes(cast(AnyPath, self._path), self._position, stop)
+        buffer[: len(content)] = content
+        self._position = stop
+        return len(content)
+
+
+def _whole_range(path: UPath, start: int, stop: int) -> bytes:
+    content = path.fs.cat_file(path.path, start=start, end=stop)
+    if len(content) != stop - start:
+        raise ConnectionError(f"only {len(content)} of {stop - start} bytes arrived")
+    return cast(bytes, content)
+
+
+def _tried(path: UPath, do: Callable[[], R], done: str = "read") -> R:
+    """Does it, once more after each delay. Raises InputError where it cannot be read, else TaskcatalogError."""
+    kind = InputError if done == "read" else TaskcatalogError
+    for delay in (*_DELAYS, None):
+        try:
+            return do()
+        except Exception as error:  # what a connection can raise is as many as there are protocols
+            if delay is None or isinstance(error, _FINAL) or type(error).__name__ in _FINAL_NAMES:
+                raise kind(f"{path}: cannot be {done}: {_advice(str(path), error)}") from error
+        time.sleep(delay)
+    raise AssertionError("the last try returns or raises")
+
+
+def _advice(name: str, error: Exception) -> str:
+    protocol = name.partition("://")[0]
+    if isinstance(error, FileNotFoundError):
+        return "it does not exist"
+    if isinstance(error, ImportError):
+        extra = "s3" if protocol in ("s3", "s3a") else "http" if protocol in ("http", "https") else None
+        package = f"'taskcatalog[{extra}]'" if extra else f"the fsspec package of {protocol}://"
+        return f"{protocol}:// needs more than is installed: pip install {package}"
+    if isinstance(error, ValueError):
+        return f"nothing here reads {protocol}:// ({error})"
+    if isinstance(error, PermissionError) or type(error).__name__ in _FINAL_NAMES:
+        return f"access is denied: are the credentials of {protocol}:// set? ({type(error).__name__}: {error})"
+    return f"{type(error).__name__}: {error}"
