@@ -25,7 +25,7 @@ def path(request: pytest.FixtureRequest) -> Path:
 def test_bytes_of_the_ids_are_the_text(path: Path) -> None:
     vocabulary = Vocabulary.read(path)
     text = unicodedata.normalize("NFC", TEXT) if "neox" in str(path) else TEXT
-    raw = b"".join(vocabulary.bytes[id_] for id_ in vocabulary.encode(TEXT))
+    raw = b"".join(vocabulary.token_bytes[id_] for id_ in vocabulary.encode(TEXT))
     # SentencePiece-like tokenizers put a space in front of every text.
     expected = " " + text if "stories" in str(path) else text
     assert raw == expected.encode()
@@ -41,7 +41,7 @@ def test_every_id_decodes_to_its_bytes(path: Path) -> None:
     for id_ in range(len(vocabulary)):
         decoded = tokenizer.decode([*before, id_], skip_special_tokens=False)[head:]
         if "\ufffd" not in decoded:  # part of a character, which only bytes can tell
-            assert vocabulary.bytes[id_].decode() == decoded, id_
+            assert vocabulary.token_bytes[id_].decode() == decoded, id_
 
 
 def test_batches_are_encoded_as_single_texts(path: Path) -> None:

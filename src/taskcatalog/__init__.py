@@ -1,8 +1,9 @@
 """taskcatalog: a searchable catalogue of the simple tasks that a language model can do.
 
-The functions here are the commands: ``tokenize`` a corpus, count its ``ngrams``, ``predict`` their
-completions with a model, ``scan`` for prompts whose meaning changes with one more token, ``open`` the
-catalogue, ``verify`` it. Each is imported when it is first used; only ``predict`` and ``scan`` need torch.
+The functions here are the commands: ``tokenize`` a corpus, ``convert`` a store to another kind, count its
+``ngrams``, ``predict`` their completions with a model, ``scan`` for prompts whose meaning changes with one more
+token, ``open`` the catalogue, ``verify`` it. Each is imported when it is first used; only ``predict`` and ``scan``
+need torch.
 """
 
 from importlib import import_module
@@ -13,6 +14,7 @@ from taskcatalog.version import __version__
 if TYPE_CHECKING:
     from taskcatalog.catalog.catalogue import Catalogue, Completions
     from taskcatalog.catalog.catalogue import Catalogue as open  # noqa: A004, N813
+    from taskcatalog.corpus.convert import ConvertSettings, convert
     from taskcatalog.corpus.open_store import StoreOptions, open_store
     from taskcatalog.corpus.tokenize import TokenizeSettings, tokenize
     from taskcatalog.counting.stage import NgramSettings, ngrams
@@ -26,6 +28,7 @@ _HOMES = {
     "Catalogue": "catalog.catalogue:Catalogue",
     "Completions": "catalog.catalogue:Completions",
     "ConflictError": "errors:ConflictError",
+    "ConvertSettings": "corpus.convert:ConvertSettings",
     "InputError": "errors:InputError",
     "NgramSettings": "counting.stage:NgramSettings",
     "ScanSettings": "tasks.scan:ScanSettings",
@@ -33,6 +36,7 @@ _HOMES = {
     "StoreOptions": "corpus.open_store:StoreOptions",
     "TaskcatalogError": "errors:TaskcatalogError",
     "TokenizeSettings": "corpus.tokenize:TokenizeSettings",
+    "convert": "corpus.convert:convert",
     "demo": "embedded.pipeline:demo",
     "ngrams": "counting.stage:ngrams",
     "open": "catalog.catalogue:Catalogue",
@@ -47,6 +51,7 @@ __all__ = [
     "Catalogue",
     "Completions",
     "ConflictError",
+    "ConvertSettings",
     "InputError",
     "NgramSettings",
     "ScanSettings",
@@ -55,6 +60,7 @@ __all__ = [
     "TaskcatalogError",
     "TokenizeSettings",
     "__version__",
+    "convert",
     "demo",
     "ngrams",
     "open",

@@ -11,6 +11,7 @@ import yaml
 
 import taskcatalog as tc
 from taskcatalog.errors import TaskcatalogError
+from taskcatalog.sizes import parse_size
 from taskcatalog.version import __version__
 
 _PATH = click.Path(path_type=Path)
@@ -105,6 +106,7 @@ def main() -> None:
     \b
     The way of the data:
       tokenize   corpus          -> token store
+      convert    any store       -> token store, MDS shards or flat file
       ngrams     token store     -> catalogue: n-gram, prefix and top tables
       predict    catalogue       -> each model's probability of every top completion
       scan       token store     -> catalogue: prompts whose meaning changes with one more token
@@ -127,7 +129,7 @@ def demo(out: Path) -> None:
 
 
 @main.command()
-@click.argument("source", nargs=-1, required=True, type=_PATH)
+@click.argument("source", nargs=-1, required=True)
 @click.option("--out", type=_PATH, required=True, metavar="STORE", help="Folder of the token store to make.")
 @click.option(
     "--tokenizer", required=True, metavar="NAME_OR_PATH", help="A tokenizer.json, a folder with one, or a hub name."
@@ -138,27 +140,85 @@ def demo(out: Path) -> None:
     help="Where the end-of-text token goes: after each document, before and after it, or nowhere.",
 )  # fmt: skip
 @click.option("--end-of-text", metavar="TOKEN", help="The token that separates documents. Default: the tokenizer's.")
+@click.option("--field", default="text", show_default=True, help="The field or column that holds the text.")
+@click.option("--meta", metavar="FIELD", help="A field or column to keep with each document, as meta.pile_set_name.")
 @click.option(
-    "--field",
-    default="text",
-    show_default=True,
-    help="The field of a JSONL line, or the column of a Parquet file, that holds the text.",
-)
+    "--on-error", type=click.Choice(["stop", "skip"]), default="stop", show_default=True,
+    help="What a document that cannot be read does: stop the run, or be left out and counted.",
+)  # fmt: skip
+@click.option("--subset", help="Of a dataset on the Hugging Face hub.")
+@click.option("--split", default="train", show_default=True, help="Of a Hugging Face dataset.")
+@click.option(
+    "--engine", type=click.Choice(["auto", "gigatoken", "tokenizers"]), default="auto", show_default=True,
+    help="What tokenizes; auto is gigatoken, checked against tokenizers, which takes over where they differ.",
+)  # fmt: skip
 @_WORKERS
 @_FORCE
 @_CONFIG
 def tokenize(
-    source: tuple[Path, ...], out: Path, tokenizer: str, workers: int | None, force: bool, **settings: Any
+    source: tuple[str, ...], out: Path, tokenizer: str, engine: Any, workers: int | None, force: bool, **settings: Any
 ) -> None:
-    """Turn text files, JSONL or Parquet, or folders of them, into a token store.
+    """Turn documents into a token store.
 
+    SOURCE is a text file, JSONL or Parquet, a folder of them, a pattern ('data/*.jsonl.zst'), a URL (s3://, hf://,
+    https://), an MDS folder of texts, a folder that 'datasets' saved, or a dataset on the Hugging Face hub by name.
     Text files and JSONL may be compressed (.gz, .zst, .xz, .bz2).
 
     \b
     taskcatalog tokenize corpus/ --out store --tokenizer EleutherAI/pythia-70m-deduped
     """
-    store = tc.tokenize(source, out, tokenizer, tc.TokenizeSettings(**settings), workers=workers, force=force)
+    chosen = tc.TokenizeSettings(**settings)
+    store = tc.tokenize(source, out, tokenizer, chosen, engine=engine, workers=workers, force=force)
     click.echo(f"{out}: complete, {store.n_tokens:,} tokens in {store.n_sequences:,} sequences")
+
+
+@main.command()
+@click.argument("store")
+@click.option("--out", required=True, metavar="PATH_OR_URL", help="Folder to make; for flat, the file.")
+@click.option(
+    "--format", type=click.Choice(["bin", "mds", "flat"]), required=True,
+    help="bin: a token store. mds: shards of MosaicML Streaming. flat: one file of ids, as tokengrams reads.",
+)  # fmt: skip
+@click.option(
+    "--compression", metavar="CODEC[:LEVEL]",
+    help="For mds: zstd, gz, br, bz2 or snappy, as zstd:16, or none. [zstd, that is zstd:3]",
+)  # fmt: skip
+@click.option("--size-limit", metavar="SIZE", help="For mds: size of a shard before it is compressed. [64MiB]")
+@click.option(
+    "--hashes", type=click.Choice(["xxh64", "sha1", "none"]), help="For mds: digest of each shard in the index. [xxh64]"
+)
+@click.option(
+    "--staging", type=_PATH, metavar="DIR",
+    help="For a URL: folder for what is not uploaded yet. Default: one in the user's cache.",
+)  # fmt: skip
+@_WORKERS
+@_with(_STORE_OPTIONS)
+@_FORCE
+@_CONFIG
+def convert(
+    store: str, out: str, format: Any, compression: str | None, size_limit: str | None,  # noqa: A002
+    hashes: Any, tokenizer: str | None, sequence_length: int | None, id_dtype: str | None, **options: Any,
+) -> None:  # fmt: skip
+    """Write a store in another format: a token store, MDS shards, or one flat file of ids.
+
+    STORE is whatever other commands read. MDS takes whole sequences only: what is left of the tokens is dropped,
+    and said. A token store and MDS can be written behind a URL (s3://bucket/prefix). Ids are uint16, or uint32 for
+    more than 65,536 of them: then MDS and flat files are read with --id-dtype uint32.
+
+    \b
+    taskcatalog convert store --out corpus.bin --format flat
+    """
+    settings = tc.ConvertSettings(
+        format=format,
+        compression=compression,
+        size_limit=parse_size(size_limit) if size_limit else None,
+        hashes=hashes,
+    )
+    store_options = _store_options(tokenizer, sequence_length, id_dtype)
+    made = tc.convert(store, out, settings, options=store_options, **options)
+    dropped = made["dropped_tokens"]
+    rest = f"; the last, partial sequence of {dropped:,} tokens is left out" if dropped else ""
+    click.echo(f"{out}: complete, {made['tokens']:,} tokens in {made['sequences']:,} sequences{rest}")
 
 
 @main.command()

@@ -1,5 +1,6 @@
 """Progress bars: shown on a terminal, silent elsewhere."""
 
+import sys
 from typing import Any
 
 from tqdm import tqdm
@@ -16,3 +17,8 @@ def progress_bar(description: str, total: int | None, unit: str, done: int = 0) 
         disable=None,
         dynamic_ncols=True,
     )
+
+
+def note(text: str) -> None:
+    """One line on the standard error stream, above a bar that is shown."""
+    tqdm.write(f"taskcatalog: {text}", file=sys.stderr)

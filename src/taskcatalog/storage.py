@@ -30,6 +30,8 @@ def locate(name: str | AnyPath) -> AnyPath:
     """The path that a name or URL means. Raises InputError for a protocol that nothing here speaks."""
     if not isinstance(name, str):
         return name
+    if "://" not in name:
+        return Path(name)
     try:
         return cast(AnyPath, UPath(name))
     except (ImportError, ValueError) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from taskcatalog.errors import InputError
+from taskcatalog.storage import AnyPath, read_bytes
 
 _TEMPORARY = ".partial"
 
@@ -54,12 +55,15 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: AnyPath) -> Any:
     """Raises InputError where the file is missing or no JSON."""
+    return parse_json(read_bytes(path), path)
+
+
+def parse_json(content: bytes, path: AnyPath) -> Any:
+    """What a file's content says. Raises InputError where that is no JSON."""
     try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        return json.loads(content.decode("utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({error}): the file is damaged") from error
 

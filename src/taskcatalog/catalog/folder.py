@@ -11,7 +11,6 @@
       scan_4/LABEL/             ledger.json, tasks.parquet: one folder a model
 """
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -125,8 +124,8 @@ class CatalogueFolder:
         """Writes what all tables share, ``catalog.json`` last: with it the folder is a catalogue."""
         if vocabulary is not None:
             with written_atomically(self.tokenizer) as temporary:
-                shutil.copyfile(vocabulary.path, temporary)
-        raw = vocabulary.bytes if vocabulary is not None else []
+                temporary.write_bytes(vocabulary.content)
+        raw = vocabulary.token_bytes if vocabulary is not None else []
         with table_writer(self.tokens, tokens_schema(corpus.id_dtype)) as writer:
             texts = [token.decode("utf-8", "replace") for token in raw]
             writer.write({"id": np.arange(len(raw)), "token": texts, "bytes": raw})

@@ -21,10 +21,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from taskcatalog.catalog.files import folder_locked, is_temporary, read_json, sha256_of_file, write_json
 from taskcatalog.errors import ConflictError, InputError
+from taskcatalog.storage import AnyPath, is_file, read_bytes
 from taskcatalog.version import __version__
 
 FORMAT = 1
@@ -63,18 +64,19 @@ class Ledger:
         return self.folder / _WORK
 
     @classmethod
-    def exists(cls, folder: Path) -> bool:
-        return (folder / _LEDGER).is_file()
+    def exists(cls, folder: AnyPath) -> bool:
+        return is_file(folder / _LEDGER)
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
+    def read(cls, folder: AnyPath) -> Self:
         """The ledger in ``folder``, with the parts that an unfinished run has done so far."""
         content = read_json(folder / _LEDGER)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError(f"{folder / _LEDGER}: is not a ledger of format {FORMAT}: made by another version?")
         parts = {name: Part(**part) for name, part in content["parts"].items()}
         ledger = cls(
-            folder=folder,
+            # A folder behind a URL can be looked at as one here can; only what writes needs it here.
+            folder=cast(Path, folder),
             stage=content["stage"],
             version=content["version"],
             inputs=content["inputs"],
@@ -142,9 +144,19 @@ class Ledger:
                 parent.rmdir()
         self._lock.close()
 
-    def finish_part(self, name: str, files: Iterable[Path], facts: Mapping[str, Any]) -> None:
-        """Records a part as done; from here on a resumed run will not do it again."""
-        described = {str(path.relative_to(self.folder)): self._describe(path) for path in sorted(files)}
+    def finish_part(
+        self,
+        name: str,
+        files: Iterable[Path],
+        facts: Mapping[str, Any],
+        elsewhere: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Records a part as done; from here on a resumed run will not do it again.
+
+        ``elsewhere`` describes files that are not in the folder, by the path that they would have below it.
+        """
+        described = dict(elsewhere or {}) | {str(path.relative_to(self.folder)): self._describe(path) for path in files}
+        described = dict(sorted(described.items()))
         self.parts[name] = Part(files=described, facts=dict(facts))
         line = json.dumps({"name": name, "files": described, "facts": facts})
         with (self.folder / _JOURNAL).open("a") as journal:
@@ -156,13 +168,15 @@ class Ledger:
         """Takes back finished parts, with their files, to do them again."""
         for name in list(names):
             del self.parts[name]
+        self.complete = False
         self._write()
         self._remove_unrecorded()
 
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Records the stage as complete and clears what only its run needed."""
         self.facts = dict(facts)
-        self.parts = {name: part for name, part in sorted(self.parts.items()) if not self._is_work(part)}
+        lasting = {name: self._without_work(part) for name, part in sorted(self.parts.items())}
+        self.parts = {name: part for name, part in lasting.items() if part.files}
         self.complete = True
         self._write()
         self._remove_unrecorded()
@@ -191,15 +205,16 @@ class Ledger:
         size: dict[str, Any] = {"bytes": path.stat().st_size}
         return size if path.is_relative_to(self.work) else size | {"sha256": sha256_of_file(path)}
 
-    def _is_work(self, part: Part) -> bool:
-        return all(Path(name).parts[0] == _WORK for name in part.files)
+    def _without_work(self, part: Part) -> Part:
+        lasting = {name: facts for name, facts in part.files.items() if Path(name).parts[0] != _WORK}
+        return Part(files=lasting, facts=part.facts)
 
     def _journalled_parts(self) -> dict[str, Part]:
         journal = self.folder / _JOURNAL
-        if self.complete or not journal.exists():
+        if self.complete or not is_file(journal):
             return {}
         # A kill may have cut the last line: a line counts once its end is there.
-        lines = journal.read_text().rpartition("\n")[0].splitlines()
+        lines = read_bytes(journal).decode().rpartition("\n")[0].splitlines()
         records = [json.loads(line) for line in lines]
         return {record["name"]: Part(files=record["files"], facts=record["facts"]) for record in records}
 

@@ -5,16 +5,18 @@ every byte to a printable character. SentencePiece-like ones (Llama 2) write a s
 bytes as ``<0x0A>``. Added tokens stand for their own text in both.
 """
 
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from taskcatalog.catalog.files import read_json, sha256_of_file
+from taskcatalog.catalog.files import parse_json
 from taskcatalog.errors import InputError
+from taskcatalog.storage import AnyPath, read_bytes
 
 END_OF_TEXT_TOKENS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>")
 _SPACE = "\u2581"
@@ -23,37 +25,46 @@ _SPACE = "\u2581"
 class Vocabulary:
     """The ids of one tokenizer. ``len(vocabulary)`` is one more than the largest id."""
 
-    def __init__(self, path: Path, tokenizer: Tokenizer, description: dict[str, Any]) -> None:
+    def __init__(self, path: Path, content: bytes, tokenizer: Tokenizer, description: dict[str, Any]) -> None:
         self.path = path
+        self.content = content
+        """Of the file."""
         self._tokenizer = tokenizer
         self._byte_level = _mentions(description, "ByteLevel")
-        added = {token["id"]: token["content"] for token in description.get("added_tokens", [])}
-        by_id = {id_: text for text, id_ in tokenizer.get_vocab(with_added_tokens=True).items()}
-        self.bytes: list[bytes] = [
-            added[id_].encode() if id_ in added else self._bytes_of(by_id.get(id_, ""))
-            for id_ in range(max(by_id, default=-1) + 1)
-        ]
+        self._by_id: dict[int, str] = {i: text for text, i in tokenizer.get_vocab(with_added_tokens=True).items()}
+        self._length = max(self._by_id, default=-1) + 1
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: AnyPath) -> Self:
         """Raises InputError where ``path`` is no tokenizer.json."""
-        description = read_json(path)
+        content = read_bytes(path)
+        description = parse_json(content, path)
         try:
-            tokenizer = Tokenizer.from_file(str(path))
+            tokenizer = Tokenizer.from_buffer(content)
         except Exception as error:  # the library raises plain Exception
             raise InputError(f"{path}: is not a tokenizer.json that tokenizers can read: {error}") from error
         # A tokenizer.json may ask to cut or to fill texts: a corpus wants neither.
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        return cls(path, tokenizer, description)
+        # That of a remote store is named in messages only: who needs the file takes the content.
+        return cls(cast(Path, path), content, tokenizer, description)
 
     def __len__(self) -> int:
-        return len(self.bytes)
+        return self._length
+
+    @cached_property
+    def token_bytes(self) -> list[bytes]:
+        """What each id stands for."""
+        added = {id_: token.content for id_, token in self._tokenizer.get_added_tokens_decoder().items()}
+        return [
+            added[id_].encode() if id_ in added else self._bytes_of(self._by_id.get(id_, ""))
+            for id_ in range(self._length)
+        ]
 
     @cached_property
     def sha256(self) -> str:
         """Names the tokenizer in ledgers."""
-        return sha256_of_file(self.path)
+        return hashlib.sha256(self.content).hexdigest()
 
     @cached_property
     def end_of_text(self) -> int | None:
@@ -73,9 +84,20 @@ class Vocabulary:
         """Ids of each text, without special tokens in front or behind."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
+    @cached_property
+    def added_tokens(self) -> list[str]:
+        """The tokens that are found in a text before anything else, in the order of their ids."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return [added[id_].content for id_ in sorted(added)]
+
+    def normalize(self, text: str) -> str:
+        """What the tokenizer makes of a text before it looks for tokens."""
+        normalizer = self._tokenizer.normalizer
+        return text if normalizer is None else str(normalizer.normalize_str(text))
+
     def text(self, ids: Sequence[int] | np.ndarray[Any, Any]) -> str:
         """The ids' bytes as UTF-8, U+FFFD for what is none; an id beyond the vocabulary shows as ``<id>``."""
-        known = self.bytes
+        known = self.token_bytes
         return b"".join(known[i] if i < len(known) else b"<%d>" % i for i in ids).decode("utf-8", "replace")
 
     def _bytes_of(self, token: str) -> bytes:

@@ -33,6 +33,8 @@ class PartResult:
     amount: int
     """How much of the stage's unit of work (tokens, rows, prompts) it did."""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    elsewhere: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Finished files that are not in the ledger's folder (see ``Ledger.finish_part``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,8 @@ def run_parts(
     with progress_bar(work.description, work.total, work.unit, done) as bar:
 
         def finish(name: str, result: PartResult) -> None:
-            ledger.finish_part(name, result.files, dict(result.facts) | {"amount": result.amount})
+            facts = dict(result.facts) | {"amount": result.amount}
+            ledger.finish_part(name, result.files, facts, result.elsewhere)
             bar.update(result.amount)
 
         if workers == 1 or len(missing) <= 1:

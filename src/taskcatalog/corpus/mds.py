@@ -1,67 +1,79 @@
-"""Reads MDS, the format of MosaicML Streaming, in the layouts that hold ids.
+"""Sets of MDS shards as what they hold: a store of ids, documents of text, or files to be checked.
 
-``index.json`` lists the shards. A shard, once decompressed, is: uint32 number of samples, uint32 offset of
-each sample and of the end, JSON, then the samples. A sample is the uint32 sizes of its columns of variable
-size, then the columns one after the other. Each sample is one sequence.
-
-Read here: one column of ids, as ``bytes`` (little-endian ids, as The Pile was stored) or as ``ndarray`` of
-fixed type and shape, raw or compressed. Not read: ids among other columns, and arrays of variable shape.
+The format is described in ``mds_format``, its encodings in ``mds_columns``. Each sample is one sequence or one
+text. Ids are a column of ``bytes`` (little-endian, as The Pile was stored) or of integer arrays of 16, 32 or
+64 bits; other columns may stand beside it. Left out: ids in columns of single numbers.
 """
 
-import re
-from collections import OrderedDict
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
-from pathlib import Path
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from taskcatalog.catalog.files import read_json
 from taskcatalog.catalog.folder import Corpus
-from taskcatalog.catalog.schemas import id_dtype
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.corpus.fingerprint import fingerprint_of_files
+from taskcatalog.corpus.mds_columns import (
+    TEXTS,
+    gather,
+    number_encoding,
+    number_places,
+    read_arrays,
+    read_column,
+    read_texts,
+)
+from taskcatalog.corpus.mds_format import Column, Places, Shard, read_checked, read_shard, read_shards, value_places
 from taskcatalog.corpus.store import Sequences, starts_after
-from taskcatalog.errors import InputError
+from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.storage import AnyPath
 
-_CODECS = {"zstd": "zstd", "gz": "gzip", "br": "brotli", "snappy": "snappy", "bz2": "bz2"}
 _SHARDS_KEPT = 2
+_ID_TYPES = ("uint16", "int16", "uint32", "int32", "uint64", "int64")
+_LARGEST_ID = 2**32 - 1
 
 
 @dataclass(frozen=True)
-class _Shard:
-    path: Path
-    compression: str | None
-    raw_bytes: int
-    n_samples: int
-    encoding: str
-    column_size: int | None
+class ShardTexts:
+    """The texts of one shard: row i is sample i."""
+
+    shard: AnyPath
+    texts: pa.Array
+    """large_string (samples,)."""
 
 
 class MdsStore:
-    """A folder of MDS shards."""
+    """A folder of MDS shards that hold ids. Threads may read it side by side."""
 
-    def __init__(self, path: Path, dtype: np.dtype[Any] | None = None, vocabulary: Vocabulary | None = None) -> None:
-        """Raises InputError where the index is damaged, a shard is missing or of another size than it says."""
+    def __init__(
+        self,
+        path: AnyPath,
+        dtype: DTypeLike | None = None,
+        vocabulary: Vocabulary | None = None,
+        column: str | None = None,
+    ) -> None:
+        """``column`` names the one of ids where several could be; ``dtype`` is the type of ids in ``bytes``.
+
+        Raises InputError where the index is damaged, a shard is missing or of another size than it says, or
+        no column can hold ids; SettingsError where it must be chosen, or ``dtype`` is not the column's own.
+        """
         self.path = path
         self.vocabulary = vocabulary
-        self._shards = [_read_entry(path, entry) for entry in _index_entries(path)]
+        self._shards = read_shards(path)
         self._ends = np.cumsum([shard.n_samples for shard in self._shards], dtype=np.int64)
-        encoding = self._shards[0].encoding if self._shards else "bytes"
-        self._dtype = (_dtype_of(encoding) or dtype or np.dtype(np.uint16)).newbyteorder("<")
-        files = [path / "index.json", *(shard.path for shard in self._shards)]
-        self._fingerprint = fingerprint_of_files(files, f"mds {self._dtype.name}")
-        self._cache: OrderedDict[int, tuple[NDArray[Any], NDArray[np.int64]]] = OrderedDict()
+        self._opened = lru_cache(_SHARDS_KEPT)(self._open)
+        self._column = _id_column(path, self._shards, column)
+        self._dtype = self._type_of_ids(None if dtype is None else np.dtype(dtype))
 
     @cached_property
     def corpus(self) -> Corpus:
         return Corpus(
-            fingerprint=self._fingerprint,
-            sequence_length=self._first_length(),
+            fingerprint=self._fingerprint(),
+            sequence_length=max(1, self._first_length),
             vocabulary_size=len(self.vocabulary) if self.vocabulary else self._largest_vocabulary(),
             end_of_text=self.vocabulary.end_of_text if self.vocabulary else None,
         )
@@ -70,127 +82,181 @@ class MdsStore:
     def n_sequences(self) -> int:
         return int(self._ends[-1]) if self._shards else 0
 
-    @property
+    @cached_property
     def n_tokens(self) -> int:
-        return sum(shard.raw_bytes for shard in self._shards) // self._dtype.itemsize
+        """Exact for samples of one size; an estimate from the sizes of shards, or from the first sample, for others."""
+        size = self._column.size
+        if size is not None:
+            return self.n_sequences * size // self._dtype.itemsize
+        if all(len(shard.columns) == 1 for shard in self._shards):
+            return sum(map(_bytes_of_values, self._shards)) // self._dtype.itemsize
+        return self.n_sequences * self._first_length
 
     def read(self, start: int, stop: int) -> Sequences:
-        pieces, lengths = [], []
+        lengths = np.zeros(max(0, min(stop, self.n_sequences) - start), np.int64)
+        tokens = np.empty(len(lengths) * self._first_length, "<u2" if self._dtype.itemsize == 2 else "<u4")
+        n_read = n_tokens = 0
         for i in range(int(np.searchsorted(self._ends, start, side="right")), len(self._shards)):
             begin = int(self._ends[i]) - self._shards[i].n_samples
             if begin >= stop:
                 break
-            tokens, ends = self._samples(i)
-            first, last = max(start - begin, 0), min(stop - begin, self._shards[i].n_samples)
-            offset = int(ends[first - 1]) if first else 0
-            pieces.append(tokens[offset : int(ends[last - 1])])
-            lengths.append(np.diff(ends[first:last], prepend=offset))
-        tokens = np.concatenate(pieces) if pieces else np.zeros(0, id_dtype(self.corpus.vocabulary_size))
-        ends = np.cumsum(np.concatenate(lengths)) if lengths else np.zeros(0, np.int64)
-        return Sequences(tokens, ends, starts_after(tokens, self.corpus.end_of_text))
+            places = _stretch(self._opened(i), max(start - begin, 0), stop - begin)
+            sizes = places.sizes // self._dtype.itemsize
+            lengths[n_read : n_read + len(sizes)] = sizes
+            n_read += len(sizes)
+            begun, n_tokens = n_tokens, n_tokens + int(sizes.sum())
+            if n_tokens > len(tokens):
+                tokens = np.concatenate([tokens[:begun], np.empty(max(n_tokens, 2 * begun) - begun, tokens.dtype)])
+            _copy_ids(self._shards[i], places, self._dtype, tokens[begun:n_tokens])
+        return Sequences(
+            tokens[:n_tokens], np.cumsum(lengths), starts_after(tokens[:n_tokens], self.corpus.end_of_text)
+        )
 
+    def _type_of_ids(self, given: np.dtype[Any] | None) -> np.dtype[Any]:
+        if given is not None and given.name not in _ID_TYPES:
+            raise SettingsError(f"ids are of type {given.name}: they must be one of {', '.join(_ID_TYPES)}")
+        own = self._own_type()
+        if own is not None and given is not None and own.newbyteorder("=") != given.newbyteorder("="):
+            raise SettingsError(
+                f"{self.path}: its column {self._column.name!r} holds {own.name}, not {given.name}: "
+                "leave out --id-dtype"
+            )
+        return (own or given or np.dtype(np.uint16)).newbyteorder("<")
+
+    def _own_type(self) -> np.dtype[Any] | None:
+        """What the encoding says, or the first array where each says its own; None for bytes."""
+        numbers = number_encoding(self._column.encoding)
+        first = next((shard for shard in self._shards if shard.n_samples), None)
+        if numbers is None or numbers.dtype is not None or first is None:
+            return numbers.dtype if numbers else None
+        dtype = read_arrays(first, read_shard(first), self._column.name)[0].dtype
+        if dtype.name not in _ID_TYPES:
+            raise InputError(f"{first.stored.path}: its column {self._column.name!r} holds {dtype.name}: no ids")
+        return dtype
+
+    @cached_property
     def _first_length(self) -> int:
         """Tokens of the first sample: all samples have as many where the format is used for training."""
+        if self._column.size is not None:
+            return self._column.size // self._dtype.itemsize
         first = next((i for i, shard in enumerate(self._shards) if shard.n_samples), None)
-        return max(1, int(self._samples(first)[1][0])) if first is not None else 1
+        return 0 if first is None else int(self._opened(first).sizes[0]) // self._dtype.itemsize
 
     def _largest_vocabulary(self) -> int:
         """Without a tokenizer: all that 16 bits can say, or what occurs among wider ids."""
         if self._dtype.itemsize == 2:
             return 2**16
-        return 1 + max((int(self._samples(i)[0].max(initial=0)) for i in range(len(self._shards))), default=0)
+        largest = 0
+        for i, shard in enumerate(self._shards):
+            tokens = np.empty(int(self._opened(i).sizes.sum()) // self._dtype.itemsize, np.uint32)
+            _copy_ids(shard, self._opened(i), self._dtype, tokens)
+            largest = max(largest, int(tokens.max(initial=0)))
+        return largest + 1
 
-    def _samples(self, i: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """All tokens of a shard, and where each sample ends among them."""
-        cached = self._cache.get(i)
-        if cached is None:
-            cached = self._cache[i] = _decode(self._shards[i], self._dtype)
-            if len(self._cache) > _SHARDS_KEPT:
-                self._cache.popitem(last=False)
-        return cached
+    def _fingerprint(self) -> str:
+        """The same for a set and its copy elsewhere, merged or in parts."""
+        files = [shard.stored for shard in self._shards]
+        listed = [(shard.n_samples, shard.raw.n_bytes, dict(shard.raw.hashes)) for shard in self._shards]
+        layout = f"mds {self._column.name} {self._dtype.name} {json.dumps(listed, sort_keys=True)}"
+        return fingerprint_of_files([file.path for file in files], layout, [file.n_bytes for file in files])
+
+    def _open(self, i: int) -> Places:
+        """Where the ids of every sample of a shard are."""
+        shard, numbers = self._shards[i], number_encoding(self._column.encoding)
+        raw = read_shard(shard)
+        if numbers is None:
+            places = value_places(shard, raw, self._column.name)
+        elif numbers.shape is not None:
+            places = number_places(shard, raw, self._column.name)
+        else:
+            arrays = read_arrays(shard, raw, self._column.name)
+            if arrays.dtypes not in ([], [self._dtype]):
+                there = ", ".join(dtype.name for dtype in arrays.dtypes)
+                raise InputError(f"{shard.stored.path}: holds arrays of {there}, the first shard of {self._dtype.name}")
+            places = arrays.values
+        if np.any(bad := places.sizes % self._dtype.itemsize != 0):
+            at = int(np.argmax(bad))
+            raise InputError(
+                f"{shard.stored.path}: sample {at} has {places.sizes[at]} bytes, no whole number of "
+                f"{self._dtype.name} ids: is --id-dtype right?"
+            )
+        return places
 
 
-def _index_entries(path: Path) -> list[dict[str, Any]]:
-    index = read_json(path / "index.json")
-    if not isinstance(index, dict) or not isinstance(index.get("shards"), list):
-        raise InputError(f"{path}/index.json: is no index of MDS shards: it has no list 'shards'")
-    entries: list[dict[str, Any]] = index["shards"]
-    return entries
+def read_mds_texts(path: AnyPath, column: str) -> Iterator[ShardTexts]:
+    """The texts in a column of text, or of bytes that are UTF-8, shard by shard.
+
+    Raises InputError where the set is damaged, has no such column, or one of another kind.
+    """
+    for shard in read_shards(path):
+        encoding = shard.column(column).encoding
+        if encoding not in ("bytes", *TEXTS):
+            raise InputError(f"{shard.stored.path}: its column {column!r} is of {encoding}, which is no text")
+        yield ShardTexts(shard.stored.path, read_texts(shard, read_shard(shard), column))
 
 
-def _read_entry(path: Path, entry: dict[str, Any]) -> _Shard:
-    try:
-        names, encodings = entry["column_names"], entry["column_encodings"]
-        zipped = entry["zip_data"] if entry["compression"] else None
-        stored = zipped or entry["raw_data"]
-        shard = _Shard(
-            path=path / stored["basename"],
-            compression=entry["compression"].partition(":")[0] if zipped else None,
-            raw_bytes=entry["raw_data"]["bytes"],
-            n_samples=entry["samples"],
-            encoding=encodings[0] if encodings else "",
-            column_size=entry["column_sizes"][0] if encodings else None,
-        )
-        stored_bytes = stored["bytes"]
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InputError(f"{path}/index.json: a shard's entry lacks {error}: the index is damaged") from error
-    if len(names) != 1 or (shard.encoding != "bytes" and _dtype_of(shard.encoding) is None):
+def problems_of_mds(path: AnyPath) -> list[str]:
+    """What is wrong with a set of MDS shards, one line a shard; checks hashes and reads every value.
+
+    Raises InputError where the index is damaged, or a shard is missing or of another size than it says.
+    """
+    problems = []
+    for shard in read_shards(path):
+        try:
+            raw = read_checked(shard)
+            for column in shard.columns:
+                read_column(shard, raw, column.name)
+        except InputError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _id_column(path: AnyPath, shards: list[Shard], name: str | None) -> Column:
+    """The column of ids, the same in all shards."""
+    if not shards:
+        return Column(name or "tokens", "bytes", None)
+    possible = {column.name: column for column in shards[0].columns if _can_hold_ids(column.encoding)}
+    listed = ", ".join(f"{column.name} ({column.encoding})" for column in shards[0].columns)
+    if name is None and len(possible) > 1:
+        raise SettingsError(f"{path}: several of its columns can hold ids, of {listed}: name one with --column")
+    found = possible.get(name if name is not None else next(iter(possible), ""))
+    if found is None:
+        what = "none of its columns" if name is None else f"its column {name!r} is not there, or no column that"
         raise InputError(
-            f"{path}/index.json: columns {names} with encodings {encodings} are not one column of ids "
-            "('bytes', or 'ndarray' of fixed type and shape)"
+            f"{path}: {what} can hold ids ('bytes', or 'ndarray' of integers of 16, 32 or 64 bits): "
+            f"its columns are {listed}"
         )
-    if shard.compression is not None and shard.compression not in _CODECS:
-        raise InputError(f"{path}/index.json: compression {shard.compression!r} is not one of {', '.join(_CODECS)}")
-    if not shard.path.is_file():
-        raise InputError(f"{shard.path}: is missing, though {path}/index.json lists it: restore it")
-    if (size := shard.path.stat().st_size) != stored_bytes:
-        raise InputError(f"{shard.path}: has {size} bytes, index.json says {stored_bytes}: the shard is cut off")
-    return shard
+    for shard in shards:
+        if (other := shard.column(found.name)) != found:
+            raise InputError(
+                f"{shard.stored.path}: its column {found.name!r} is of {other.encoding} and size {other.size}, "
+                f"the first shard's of {found.encoding} and size {found.size}"
+            )
+    return found
 
 
-def _dtype_of(encoding: str) -> np.dtype[Any] | None:
-    match = re.fullmatch(r"ndarray:(u?int(?:16|32|64)):[\d,]+", encoding)
-    return np.dtype(match[1]) if match else None
+def _can_hold_ids(encoding: str) -> bool:
+    numbers = number_encoding(encoding)
+    if numbers is None or numbers.shape == ():
+        return encoding == "bytes"
+    return numbers.dtype is None or numbers.dtype.name in _ID_TYPES
 
 
-def _decode(shard: _Shard, dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    raw = _raw(shard)
-    n = shard.n_samples
-    if len(raw) < 4 * (n + 2) or int(raw[:4].view("<u4")[0]) != n:
-        raise InputError(f"{shard.path}: its header does not say {n} samples, as index.json does: it is damaged")
-    offsets = raw[4 : 4 * (n + 2)].view("<u4").astype(np.int64)
-    head = 0 if shard.column_size is not None else 4
-    sizes = np.diff(offsets) - head
-    if np.any(sizes < 0) or offsets[0] < 4 * (n + 2) or offsets[-1] != len(raw):
-        raise InputError(f"{shard.path}: its sample offsets are not within its {len(raw)} bytes: it is damaged")
-    if head and n and np.any(_heads(raw, offsets) != sizes):
-        raise InputError(f"{shard.path}: a sample's size is not what its offsets say: it is damaged")
-    if np.any(bad := sizes % dtype.itemsize != 0):
-        at = int(np.argmax(bad))
-        raise InputError(
-            f"{shard.path}: sample {at} has {sizes[at]} bytes, no whole number of {dtype.name} ids: "
-            "is --id-dtype right?"
-        )
-    body = np.concatenate([raw[a + head : b] for a, b in pairwise(offsets)] or [raw[:0]])
-    tokens = body.view(dtype)
-    if dtype.itemsize > 4 or dtype.kind == "i":
-        if tokens.min(initial=0) < 0 or tokens.max(initial=0) >= 2**32:
-            raise InputError(f"{shard.path}: holds ids that are negative or beyond 32 bits: is --id-dtype right?")
-        tokens = tokens.astype(np.uint32)
-    return tokens, np.cumsum(sizes // dtype.itemsize)
+def _bytes_of_values(shard: Shard) -> int:
+    """Of a shard with one column: what is left beside offsets, sizes and the JSON, as mosaicml-streaming writes it."""
+    return max(0, shard.raw.n_bytes - shard.header_bytes - 4 * shard.n_samples - shard.config_bytes)
 
 
-def _heads(raw: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The uint32 in front of each sample: the size of its one column."""
-    return np.stack([raw[offsets[:-1] + i] for i in range(4)], 1).view("<u4").ravel().astype(np.int64)
+def _stretch(places: Places, first: int, stop: int) -> Places:
+    return Places(places.raw, places.starts[first:stop], places.sizes[first:stop])
 
 
-def _raw(shard: _Shard) -> NDArray[np.uint8]:
-    if shard.compression is None:
-        return np.memmap(shard.path, np.uint8, "r")
-    compressed = shard.path.read_bytes()
-    try:
-        buffer = pa.Codec(_CODECS[shard.compression]).decompress(compressed, shard.raw_bytes)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{shard.path}: cannot be decompressed ({error}): it is damaged") from error
-    return np.frombuffer(buffer, np.uint8)
+def _copy_ids(shard: Shard, places: Places, dtype: np.dtype[Any], target: NDArray[Any]) -> None:
+    """Writes ids to ``target``. Raises InputError where one is negative or beyond 32 bits."""
+    if dtype.kind == "u" and dtype.itemsize == target.itemsize:
+        gather(places, target.view(np.uint8))
+        return
+    ids = gather(places).view(dtype)
+    if ids.min(initial=0) < 0 or ids.max(initial=0) > _LARGEST_ID:
+        raise InputError(f"{shard.stored.path}: holds ids that are negative or beyond 32 bits: is --id-dtype right?")
+    target[:] = ids

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.errors import InputError
+from taskcatalog.storage import AnyPath
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Sequences:
 class Store(Protocol):
     """A tokenized corpus: a row of sequences, readable in any stretch."""
 
-    path: Path
+    path: AnyPath
     vocabulary: Vocabulary | None
 
     @property

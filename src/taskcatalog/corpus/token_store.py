@@ -7,13 +7,12 @@
       tokenizer.json               the tokenizer, as it was given
       tokens/00000.bin, …          the ids, little-endian uint16 or uint32, one file a part
       documents/00000.parquet, …   for each document its first token (in its part), number of tokens,
-                                   source file and place in it, one file a part
+                                   source file and place in it, and a field of its own, one file a part
 
 Sequences run over the parts as if they were one file; the last sequence may be shorter.
 """
 
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,29 +24,31 @@ from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import id_dtype
 from taskcatalog.catalog.vocabulary import Vocabulary
+from taskcatalog.corpus.id_file import IdFiles, side_by_side
 from taskcatalog.corpus.store import Sequences, uniform_ends
 from taskcatalog.errors import InputError
+from taskcatalog.storage import AnyPath, is_file, open_to_read, size_of
 
 STAGE = "tokenize"
 
 
 def documents_schema() -> pa.Schema:
-    fields = [
-        ("start", pa.uint64()),  # in the part
-        ("n_tokens", pa.uint64()),
-        ("source", pa.dictionary(pa.int32(), pa.string())),
-        (
-            "place",
-            pa.uint64(),
-        ),  # line of a JSONL file or row of a Parquet file, from 1; 0 for a file that is one document
-    ]
-    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in fields])
+    text = pa.dictionary(pa.int32(), pa.string())
+    return pa.schema(
+        [
+            pa.field("start", pa.uint64(), nullable=False),  # in the part
+            pa.field("n_tokens", pa.uint64(), nullable=False),
+            pa.field("source", text, nullable=False),
+            pa.field("place", pa.uint64(), nullable=False),  # line or row, from 1; 0 for a file that is one document
+            pa.field("meta", text),
+        ]
+    )
 
 
 class TokenStore:
-    """A token store on disk, memory-mapped."""
+    """A token store, memory-mapped where it is on this machine."""
 
-    def __init__(self, path: Path, sequence_length: int | None = None) -> None:
+    def __init__(self, path: AnyPath, sequence_length: int | None = None) -> None:
         """Raises InputError where the store is missing, unfinished or of the wrong size."""
         self.path = path
         self._ledger = Ledger.read(path)
@@ -61,10 +62,9 @@ class TokenStore:
             vocabulary_size=len(self.vocabulary),
             end_of_text=facts["end_of_text"],
         )
-        self._dtype = id_dtype(len(self.vocabulary)).newbyteorder("<")
-        self._parts = [self._map(file, facts["bytes"]) for file, facts in self._files(".bin")]
-        self._part_ends = np.cumsum([len(part) for part in self._parts], dtype=np.int64)
-        self.n_tokens = int(self._part_ends[-1]) if len(self._parts) else 0
+        side_by_side(_check_size, self._files(".bin"))
+        self._ids = IdFiles([file for file, _ in self._files(".bin")], id_dtype(len(self.vocabulary)))
+        self.n_tokens = len(self._ids)
 
     @property
     def n_sequences(self) -> int:
@@ -80,34 +80,39 @@ class TokenStore:
         length = self.corpus.sequence_length
         first, last = start * length, min(stop * length, self.n_tokens)
         starts = self._document_starts
-        inside = starts[np.searchsorted(starts, first) : np.searchsorted(starts, last)]
-        return Sequences(self._tokens(first, last), uniform_ends(last - first, length), inside - first)
+        if starts is not None:
+            starts = starts[np.searchsorted(starts, first) : np.searchsorted(starts, last)] - first
+        return Sequences(self._ids.read(first, last), uniform_ends(last - first, length), starts)
 
     @cached_property
-    def _document_starts(self) -> NDArray[np.int64]:
-        """First token of every document, in the whole store: 8 bytes a document."""
-        part_starts = self._part_ends - [len(part) for part in self._parts]
-        starts = [
-            pq.read_table(file, columns=["start"])["start"].to_numpy().astype(np.int64) + part_start
-            for (file, _), part_start in zip(self._files(".parquet"), part_starts, strict=True)
-        ]
-        return np.concatenate(starts) if starts else np.zeros(0, np.int64)
+    def _document_starts(self) -> NDArray[np.int64] | None:
+        """First token of every document, in the whole store: 8 bytes a document. None without an index."""
+        indexes = self._files(".parquet")
+        if self.n_tokens and not indexes:  # converted from a store that knew of no documents
+            return None
+        starts = side_by_side(_document_starts, indexes)
+        part_starts = [0, *self._ids.ends.tolist()][:-1]
+        moved = [found + start for found, start in zip(starts, part_starts, strict=True)]
+        return np.concatenate([np.zeros(0, np.int64), *moved])
 
-    def _tokens(self, first: int, last: int) -> NDArray[Any]:
-        pieces = []
-        for part, end in zip(self._parts, self._part_ends.tolist(), strict=True):
-            start = end - len(part)
-            if start < last and first < end:
-                pieces.append(part[max(first - start, 0) : last - start])
-        if len(pieces) == 1:
-            return pieces[0]
-        return np.concatenate(pieces) if pieces else np.zeros(0, self._dtype)
+    def _files(self, suffix: str) -> list[tuple[AnyPath, Any]]:
+        files = [(path, facts) for path, facts in self._ledger.files().items() if path.suffix == suffix]
+        return sorted(files, key=lambda file: file[0].name)
 
-    def _files(self, suffix: str) -> list[tuple[Path, Any]]:
-        return sorted((path, facts) for path, facts in self._ledger.files().items() if path.suffix == suffix)
 
-    def _map(self, file: Path, n_bytes: int) -> NDArray[Any]:
-        if not file.is_file() or file.stat().st_size != n_bytes:
-            there = f"has {file.stat().st_size} bytes" if file.is_file() else "is missing"
-            raise InputError(f"{file}: {there}, the ledger says {n_bytes} bytes: restore it, or tokenize anew")
-        return np.memmap(file, self._dtype, "r") if n_bytes else np.zeros(0, self._dtype)
+def _document_starts(described: tuple[AnyPath, Any]) -> NDArray[np.int64]:
+    """First token of every document of a part, in the part."""
+    try:
+        with open_to_read(described[0]) as file:
+            starts: NDArray[np.uint64] = pq.read_table(file, columns=["start"])["start"].to_numpy()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{described[0]}: cannot be read ({error}): restore it, or tokenize anew") from error
+    return starts.astype(np.int64)
+
+
+def _check_size(described: tuple[AnyPath, Any]) -> None:
+    file, n_bytes = described[0], described[1]["bytes"]
+    there = is_file(file)
+    if not there or size_of(file) != n_bytes:
+        found = f"has {size_of(file)} bytes" if there else "is missing"
+        raise InputError(f"{file}: {found}, the ledger says {n_bytes} bytes: restore it, or tokenize anew")

@@ -1,39 +1,40 @@
-"""Documents to tokens: makes a token store (see ``token_store``) from source files.
+"""Documents to tokens: makes a token store (see ``token_store``) from sources of documents (see ``documents``).
 
-Source files are grouped, in order, into parts of about equal size; which files form a part depends on the
-sources alone. A part is tokenized by one worker into one file of ids and one of documents.
+Sources are cut into stretches, and these grouped into streams of about equal size; how depends on the sources
+alone. A stream is tokenized by one worker, into one part or, where it is long, into several: each a file of
+ids and a file of documents.
 """
 
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from taskcatalog.catalog.files import written_atomically
 from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.parquet import table_writer
-from taskcatalog.catalog.schemas import id_dtype
 from taskcatalog.catalog.vocabulary import END_OF_TEXT_TOKENS, Vocabulary
-from taskcatalog.cluster.local import PartResult, Work, run_parts
-from taskcatalog.corpus.documents import Document, find_sources, read_documents
+from taskcatalog.cluster.local import Work
+from taskcatalog.cluster.streams import run_streams
+from taskcatalog.corpus.documents.find import Source, find_sources
+from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, cut_source
+from taskcatalog.corpus.encoders import Engine, EngineDiffersError, choose_engine
 from taskcatalog.corpus.open_store import DEFAULT_SEQUENCE_LENGTH
-from taskcatalog.corpus.token_store import STAGE, TokenStore, documents_schema
+from taskcatalog.corpus.token_store import STAGE, TokenStore
+from taskcatalog.corpus.tokenize_stream import Stream, sample_texts, tokenize_stream
 from taskcatalog.corpus.tokenizers import find_tokenizer
 from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.progress import note
 from taskcatalog.sizes import worker_count
 
+AskedEngine = Literal["auto", "gigatoken", "tokenizers"]
 _TOKENIZER_PART = "tokenizer"
+_ENGINE_PART = "engine"
 _PARTS = 64
 _SMALLEST_PART = 1 << 20
 _LARGEST_PART = 256 << 20
-_BATCH_CHARACTERS = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,24 +48,23 @@ class TokenizeSettings:
     end_of_text: str | None = None
     """The token that separates documents; by default the usual one that the tokenizer has."""
     field: str = "text"
-    """The field of a JSONL line, or the column of a Parquet file, that holds the text."""
+    """The field of a JSONL line, or the column of a table, that holds the text."""
+    meta: str | None = None
+    """The field or column that the document index keeps, as ``meta.pile_set_name``."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """Whether a document that cannot be read stops the run, or is left out and counted."""
+    subset: str | None = None
+    """Of a dataset on the Hugging Face hub."""
+    split: str = "train"
+    """Of a Hugging Face dataset."""
 
     def __post_init__(self) -> None:
         if self.sequence_length < 1:
             raise SettingsError(f"sequence length is {self.sequence_length}: it must be at least 1")
+        if self.on_error not in ("stop", "skip"):
+            raise SettingsError(f"on_error is {self.on_error!r}: it must be stop or skip")
         if self.separator not in ("end", "both", "none"):
             raise SettingsError(f"separator is {self.separator!r}: it must be end, both or none")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Part:
-    sources: list[Path]
-    tokenizer: Path
-    field: str
-    before: list[int]
-    after: list[int]
-    tokens_file: Path
-    documents_file: Path
 
 
 def tokenize(
@@ -73,35 +73,73 @@ def tokenize(
     tokenizer: str,
     settings: TokenizeSettings | None = None,
     *,
+    engine: AskedEngine = "auto",
     workers: int | None = None,
     force: bool = False,
 ) -> TokenStore:
-    """Makes a token store at ``out`` from text files, JSONL or Parquet, or folders of them (see ``documents``).
+    """Makes a token store at ``out`` from text files, JSONL, Parquet, MDS or Hugging Face datasets.
 
-    ``tokenizer`` is a ``tokenizer.json``, a folder with one, or a hub name. The same call again goes on
-    where it was stopped, or opens the finished store.
+    ``sources`` are paths, folders, patterns, URLs or names of datasets (see ``documents.find``). ``tokenizer`` is
+    a ``tokenizer.json``, a folder with one, or a hub name. The same call again goes on where it was stopped, or
+    opens the finished store. ``engine`` forces one of the two engines (see ``encoders``); their ids are the same.
 
     Raises InputError for a source or tokenizer that cannot be read, ConflictError where ``out`` holds
     something else (``force`` replaces another token store).
     """
     settings = settings or TokenizeSettings()
     workers = worker_count(workers)
-    files = find_sources([sources] if isinstance(sources, str | Path) else sources)
+    found = find_sources([sources] if isinstance(sources, str | Path) else sources)
     vocabulary = Vocabulary.read(find_tokenizer(tokenizer))
     end_of_text = _end_of_text(vocabulary, settings)
-    sizes = [file.stat().st_size for file in files]
-    inputs = {"tokenizer": vocabulary.sha256, "sources": _description(files, sizes)}
+    inputs = {"tokenizer": vocabulary.sha256, "sources": _description(found)}
     with Ledger.begin(Path(out), STAGE, inputs, asdict(settings), force) as ledger:
         if not ledger.complete:
-            parts = _parts(files, sizes, vocabulary.path, ledger.folder, settings, end_of_text)
-            work = Work(description="tokenize", unit="B", total=sum(sizes))
-            # The library has threads of its own: share the cores between the workers.
-            os.environ["RAYON_NUM_THREADS"] = str(max(1, workers // len(parts)))
-            run_parts(ledger, parts, _tokenize_part, work, workers, "processes")
+            streams = _streams(found, vocabulary.path, ledger.folder, settings, end_of_text)
+            engine = _run(ledger, streams, vocabulary, engine, workers)
             _check_documents(ledger)
             _keep_tokenizer(ledger, vocabulary)
-            ledger.finish(_facts(ledger, end_of_text))
+            facts = _facts(ledger, end_of_text, engine)
+            _say_skipped(ledger, facts["skipped"])
+            ledger.finish(facts)
     return TokenStore(Path(out))
+
+
+def _run(ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, asked: AskedEngine, workers: int) -> Engine:
+    """Tokenizes all streams; returns the engine that did it."""
+    threads = max(1, workers // max(1, len(streams)))
+    # The engines have threads of their own: share the cores between the workers.
+    os.environ["RAYON_NUM_THREADS"] = str(threads)
+    engine = _engine(ledger, streams, vocabulary, asked)
+    work = Work(description="tokenize", unit="B", total=ledger.inputs["sources"]["bytes"] or None)
+    try:
+        _run_with(ledger, streams, engine, threads, work, workers)
+    except EngineDiffersError as error:
+        if asked == "gigatoken":
+            raise InputError(f"gigatoken cannot be used: {error}: leave out --engine gigatoken") from error
+        note(f"gigatoken cannot be used: {error}; all is done again with tokenizers, many times slower")
+        ledger.forget(list(ledger.parts))
+        engine = "tokenizers"
+        ledger.finish_part(_ENGINE_PART, [], {"engine": engine})
+        _run_with(ledger, streams, engine, threads, work, workers)
+    return engine
+
+
+def _run_with(ledger: Ledger, streams: list[Stream], engine: Engine, threads: int, work: Work, workers: int) -> None:
+    equipped = {stream.name: replace(stream, engine=engine, threads=threads) for stream in streams}
+    run_streams(ledger, equipped, tokenize_stream, work, workers)
+
+
+def _engine(ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, asked: AskedEngine) -> Engine:
+    """The engine that a stopped run had settled on, or the one that a sample of the corpus allows."""
+    if _ENGINE_PART in ledger.parts:
+        engine: Engine = ledger.parts[_ENGINE_PART].facts["engine"]
+        return engine
+    sample = sample_texts(streams) if asked != "tokenizers" else []
+    engine, reason = choose_engine(vocabulary, asked, sample)
+    if reason:
+        note(f"{reason}; tokenizers does the work, many times slower")
+    ledger.finish_part(_ENGINE_PART, [], {"engine": engine})
+    return engine
 
 
 def _end_of_text(vocabulary: Vocabulary, settings: TokenizeSettings) -> int | None:
@@ -117,109 +155,69 @@ def _end_of_text(vocabulary: Vocabulary, settings: TokenizeSettings) -> int | No
     return vocabulary.end_of_text
 
 
-def _description(files: list[Path], sizes: list[int]) -> dict[str, Any]:
-    listing = "".join(f"{file}\t{size}\n" for file, size in zip(files, sizes, strict=True))
-    return {"files": len(files), "bytes": sum(sizes), "sha256": hashlib.sha256(listing.encode()).hexdigest()}
+def _description(sources: list[Source]) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(f"{source.name}\t{source.n_bytes}\n".encode())
+    n_bytes = sum(source.n_bytes for source in sources)
+    return {"files": len(sources), "bytes": n_bytes, "sha256": digest.hexdigest()}
 
 
 def _check_documents(ledger: Ledger) -> None:
-    if not any(part.facts["documents"] for part in ledger.parts.values()):
+    if not any(part.facts.get("documents") for part in ledger.parts.values()):
         ledger.forget(list(ledger.parts))
         raise InputError("the sources hold no document: give files with text")
+
+
+def _say_skipped(ledger: Ledger, skipped: int) -> None:
+    if skipped:
+        first = next(part.facts["problems"][0] for part in ledger.parts.values() if part.facts.get("problems"))
+        note(f"{skipped:,} documents or files could not be read and were left out, the first of them: {first}")
 
 
 def _keep_tokenizer(ledger: Ledger, vocabulary: Vocabulary) -> None:
     kept = ledger.folder / "tokenizer.json"
     with written_atomically(kept) as temporary:
         shutil.copyfile(vocabulary.path, temporary)
-    ledger.finish_part(_TOKENIZER_PART, [kept], {"documents": 0})
+    ledger.finish_part(_TOKENIZER_PART, [kept], {})
 
 
-def _parts(
-    files: list[Path],
-    sizes: list[int],
-    tokenizer: Path,
-    folder: Path,
-    settings: TokenizeSettings,
-    end_of_text: int | None,
-) -> dict[str, _Part]:
-    part_bytes = min(max(sum(sizes) // _PARTS, _SMALLEST_PART), _LARGEST_PART)
-    groups: list[list[Path]] = []
+def _streams(
+    sources: list[Source], tokenizer: Path, folder: Path, settings: TokenizeSettings, end_of_text: int | None
+) -> list[Stream]:
+    """Groups of stretches of about equal size; which they are depends on the sources alone."""
+    part_bytes = min(max(sum(source.n_bytes for source in sources) // _PARTS, _SMALLEST_PART), _LARGEST_PART)
+    choice = DatasetChoice(subset=settings.subset, split=settings.split)
+    groups: list[list[Stretch]] = []
     room = 0
-    for file, size in zip(files, sizes, strict=True):
-        if room <= 0:
-            groups.append([])
-            room = part_bytes
-        groups[-1].append(file)
-        room -= size
-    separator = [] if end_of_text is None else [end_of_text]
-    return {
-        f"{i:05d}": _Part(
-            sources=group,
+    for source in sources:
+        for stretch in cut_source(source, part_bytes, choice):
+            if room <= 0:
+                groups.append([])
+                room = part_bytes
+            groups[-1].append(stretch)
+            room -= stretch.n_bytes or part_bytes
+    return [
+        Stream(
+            name=f"{i:05d}",
+            stretches=group,
             tokenizer=tokenizer,
+            engine="tokenizers",
+            threads=1,
             field=settings.field,
-            before=separator if settings.separator == "both" else [],
-            after=separator if settings.separator != "none" else [],
-            tokens_file=folder / "tokens" / f"{i:05d}.bin",
-            documents_file=folder / "documents" / f"{i:05d}.parquet",
+            meta=settings.meta,
+            choice=choice,
+            on_error=settings.on_error,
+            before=end_of_text if settings.separator == "both" else None,
+            after=end_of_text if settings.separator != "none" else None,
+            folder=folder,
         )
         for i, group in enumerate(groups)
-    }
+    ]
 
 
-def _tokenize_part(part: _Part) -> PartResult:
-    vocabulary = _vocabulary(part.tokenizer)
-    dtype = id_dtype(len(vocabulary)).newbyteorder("<")
-    n_tokens, n_documents = 0, 0
-    documents = (document for source in part.sources for document in read_documents(source, part.field))
-    with (
-        written_atomically(part.tokens_file) as tokens_path,
-        tokens_path.open("wb") as tokens_file,
-        table_writer(part.documents_file, documents_schema()) as index,
-    ):
-        for batch in _batches(documents):
-            encoded = vocabulary.encode_batch([document.text for document in batch])
-            pieces = [np.array(part.before + ids + part.after, dtype) for ids in encoded]
-            lengths = np.array([len(piece) for piece in pieces], np.uint64)
-            for piece in pieces:
-                piece.tofile(tokens_file)
-            index.write(_index_rows(batch, lengths, n_tokens))
-            n_tokens += int(lengths.sum())
-            n_documents += len(batch)
-    return PartResult(
-        files=[part.tokens_file, part.documents_file],
-        amount=sum(source.stat().st_size for source in part.sources),
-        facts={"tokens": n_tokens, "documents": n_documents},
-    )
-
-
-@lru_cache(maxsize=1)
-def _vocabulary(path: Path) -> Vocabulary:
-    """The tokenizer of this worker process, read once."""
-    return Vocabulary.read(path)
-
-
-def _index_rows(batch: list[Document], lengths: NDArray[np.uint64], first: int) -> dict[str, Any]:
-    starts = np.cumsum(lengths) - lengths + np.uint64(first)
-    sources, places = [document.source for document in batch], [document.place for document in batch]
-    return {"start": starts, "n_tokens": lengths, "source": sources, "place": places}
-
-
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    batch: list[Document] = []
-    room = _BATCH_CHARACTERS
-    for document in documents:
-        batch.append(document)
-        room -= len(document.text)
-        if room <= 0:
-            yield batch
-            batch, room = [], _BATCH_CHARACTERS
-    if batch:
-        yield batch
-
-
-def _facts(ledger: Ledger, end_of_text: int | None) -> dict[str, Any]:
-    parts = [part for name, part in sorted(ledger.parts.items()) if name != _TOKENIZER_PART]
+def _facts(ledger: Ledger, end_of_text: int | None, engine: Engine) -> dict[str, Any]:
+    parts = [part for _, part in sorted(ledger.parts.items()) if "tokens" in part.facts]
     digest = hashlib.sha256(ledger.inputs["tokenizer"].encode())
     for part in parts:
         tokens = next(facts for name, facts in part.files.items() if name.endswith(".bin"))
@@ -230,4 +228,6 @@ def _facts(ledger: Ledger, end_of_text: int | None) -> dict[str, Any]:
         "source_bytes": ledger.inputs["sources"]["bytes"],
         "tokens": sum(part.facts["tokens"] for part in parts),
         "end_of_text": end_of_text,
+        "engine": engine,
+        "skipped": sum(part.facts["skipped"] for part in parts),
     }

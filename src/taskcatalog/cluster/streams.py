@@ -1,0 +1,188 @@
+"""Runs streams of parts in worker processes of this machine.
+
+A stream is work that can only be done from its start to its end, such as a compressed file, and that hands
+over finished parts on its way. A stream that is stopped goes on after its last finished part. A worker
+that dies, for want of memory or by a fault of compiled code, is replaced, and its stream goes on likewise.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.cluster.local import PartResult, Work
+from taskcatalog.errors import TaskcatalogError
+from taskcatalog.progress import note, progress_bar
+
+S = TypeVar("S")
+Do = Callable[[S, int], Iterator[PartResult]]
+"""Does a stream from its part of the given number on, and yields each part as it is finished."""
+_DEATHS = 3
+_WATCH_SECONDS = 0.5
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    stream: str
+
+
+@dataclass
+class _Run:
+    """The streams of one stage: which are left, and how each is getting on."""
+
+    ledger: Ledger
+    bar: "tqdm[Any]"
+    deaths: dict[str, int] = field(default_factory=dict)
+
+    def parts_done(self, stream: str) -> int:
+        number = 0
+        while _part_name(stream, number) in self.ledger.parts:
+            number += 1
+        return number
+
+    def is_done(self, stream: str) -> bool:
+        number = self.parts_done(stream)
+        return number > 0 and bool(self.ledger.parts[_part_name(stream, number - 1)].facts["last"])
+
+    def finish(self, stream: str, result: PartResult) -> None:
+        name = _part_name(stream, self.parts_done(stream))
+        self.ledger.finish_part(name, result.files, dict(result.facts) | {"amount": result.amount})
+        self.bar.update(result.amount)
+
+
+def run_streams(ledger: Ledger, streams: Mapping[str, S], do: Do[S], work: Work, workers: int) -> None:
+    """Does what the ledger does not have yet of every stream, ``workers`` streams at a time.
+
+    With one worker, or one stream, all runs in this process. The first error stops the stage, with what is
+    finished kept. Raises TaskcatalogError where workers die again and again.
+    """
+    done = sum(part.facts.get("amount", 0) for part in ledger.parts.values())
+    with progress_bar(work.description, work.total, work.unit, done) as bar:
+        run = _Run(ledger, bar)
+        left = {name: stream for name, stream in streams.items() if not run.is_done(name)}
+        if workers == 1 or len(left) <= 1:
+            for name, stream in left.items():
+                for result in do(stream, run.parts_done(name)):
+                    run.finish(name, result)
+        else:
+            _run_in_workers(run, left, do, work, min(workers, len(left)))
+
+
+def _part_name(stream: str, number: int) -> str:
+    return f"{stream}-{number:05d}"
+
+
+def _run_in_workers(run: _Run, streams: Mapping[str, S], do: Do[S], work: Work, n_workers: int) -> None:
+    waiting = iter(streams)
+    active: dict[Connection, _Worker] = {}
+    with ExitStack() as stack:
+        stack.callback(_end_all, active)
+
+        def give(worker: _Worker, stream: str) -> None:
+            worker.stream = stream
+            worker.connection.send((streams[stream], run.parts_done(stream)))
+
+        for _ in range(n_workers):
+            worker = _start(do)
+            active[worker.connection] = worker
+            give(worker, next(waiting))
+        while active:
+            for connection in wait(list(active)):
+                assert isinstance(connection, Connection)
+                worker = active[connection]
+                try:
+                    kind, content = connection.recv()
+                except (EOFError, ConnectionError):
+                    del active[connection]
+                    _end(worker)
+                    _count_death(run, worker, work)
+                    replacement = _start(do)
+                    active[replacement.connection] = replacement
+                    give(replacement, worker.stream)
+                    continue
+                if kind == "part":
+                    run.finish(worker.stream, content)
+                elif kind == "error":
+                    raise content
+                elif (stream := next(waiting, None)) is not None:
+                    give(worker, stream)
+                else:
+                    del active[connection]
+                    _end(worker)
+
+
+def _count_death(run: _Run, worker: _Worker, work: Work) -> None:
+    """Raises TaskcatalogError where a stream has cost too many workers."""
+    code = worker.process.exitcode
+    cause = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
+    deaths = run.deaths[worker.stream] = run.deaths.get(worker.stream, 0) + 1
+    place = f"{work.description}: a worker died ({cause}) in part {_part_name(worker.stream, 0)} or after"
+    if deaths == _DEATHS:
+        raise TaskcatalogError(
+            f"{place}, {deaths} times: is memory short? The same command goes on from here; give it fewer --workers"
+        )
+    note(f"{place}: it is done again")
+
+
+def _start(do: Do[Any]) -> _Worker:
+    # Forking is not safe with the threads that tokenizers and Arrow keep.
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, do, os.getpid()), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours, "")
+
+
+def _end(worker: _Worker) -> None:
+    worker.connection.close()
+    worker.process.terminate()
+    worker.process.join()
+
+
+def _end_all(active: Mapping[Connection, _Worker]) -> None:
+    for worker in active.values():
+        _end(worker)
+
+
+def _serve(connection: Connection, do: Do[Any], parent: int) -> None:
+    """The life of a worker: a stream after the other, until the connection is closed."""
+    live_with_parent(parent)
+    while True:
+        try:
+            stream, skip = connection.recv()
+        except (EOFError, ConnectionError):
+            return
+        try:
+            for result in do(stream, skip):
+                connection.send(("part", result))
+            connection.send(("end", None))
+        except Exception as error:
+            if not isinstance(error, TaskcatalogError):
+                error.add_note(traceback.format_exc())  # a traceback does not travel by itself
+            connection.send(("error", error))
+
+
+def live_with_parent(parent: int) -> None:
+    """Makes a worker end when its command is interrupted or killed."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

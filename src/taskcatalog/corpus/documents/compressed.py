@@ -1,0 +1,44 @@
+"""Opens files that may be compressed: ``.gz``, ``.zst``, ``.xz``, ``.bz2``."""
+
+import bz2
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any, cast
+
+import pyarrow as pa
+from isal import igzip, isal_zlib
+
+from taskcatalog.storage import AnyPath, open_to_read
+
+_BUFFER_BYTES = 1 << 20
+
+
+def _open_zstd(file: IO[bytes]) -> Any:
+    stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
+    return io.BufferedReader(cast(io.RawIOBase, stream), _BUFFER_BYTES)
+
+
+_OPENERS: dict[str, Callable[[IO[bytes]], Any]] = {
+    ".gz": igzip.open,
+    ".zst": _open_zstd,
+    ".xz": lzma.open,
+    ".bz2": bz2.open,
+}
+SUFFIXES = frozenset(_OPENERS)
+DAMAGE: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, cast(type[Exception], isal_zlib.error), lzma.LZMAError)
+"""What reading damaged or vanishing files raises."""
+
+
+@contextmanager
+def opened(path: AnyPath) -> Iterator[IO[bytes]]:
+    """The file's bytes, decompressed as they are read."""
+    with open_to_read(path) as file:
+        opener = _OPENERS.get(path.suffix.lower())
+        if opener is None:
+            yield file
+        else:
+            with opener(file) as inner:
+                yield inner

@@ -1,0 +1,67 @@
+"""Cuts sources into stretches that can be read apart from each other, and reads them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from taskcatalog.corpus.documents.batch import Batch, Reading
+from taskcatalog.corpus.documents.compressed import SUFFIXES
+from taskcatalog.corpus.documents.find import Source
+from taskcatalog.corpus.documents.hub import dataset_stretches, read_dataset
+from taskcatalog.corpus.documents.jsonl import line_stretches, read_jsonl
+from taskcatalog.corpus.documents.parquet import read_parquet, row_group_stretches
+from taskcatalog.corpus.documents.text import read_text
+from taskcatalog.storage import locate
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Consecutive documents of a source, the whole of it by default."""
+
+    source: Source
+    n_bytes: int
+    """Of the source, as stored."""
+    start: int = 0
+    """The first byte of JSONL, row group of Parquet, row or file of a dataset."""
+    stop: int | None = None
+    first: int = 1
+    """Number of the first line or row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetChoice:
+    """Which part of a Hugging Face dataset."""
+
+    subset: str | None = None
+    split: str = "train"
+
+
+def cut_source(source: Source, at_most: int, choice: DatasetChoice) -> list[Stretch]:
+    """Stretches of about ``at_most`` bytes, where the kind of source allows; what they are does not depend on
+    anything but the source. Raises InputError where it is damaged."""
+    if source.kind == "dataset":
+        cuts = dataset_stretches(source.name, choice.subset, choice.split)
+        return [Stretch(source, 0, start, stop) for start, stop in cuts]
+    path = locate(source.name)
+    large = source.n_bytes > 2 * at_most
+    if large and source.kind == "jsonl" and isinstance(path, Path) and path.suffix.lower() not in SUFFIXES:
+        lines = line_stretches(path, source.n_bytes, at_most)
+        return [Stretch(source, stop - start, start, stop, first) for start, stop, first in lines]
+    if large and source.kind == "parquet":
+        groups = row_group_stretches(path, at_most)
+        return [Stretch(source, n_bytes, start, stop, first) for start, stop, first, n_bytes in groups]
+    return [Stretch(source, source.n_bytes)]
+
+
+def read_stretch(stretch: Stretch, reading: Reading, choice: DatasetChoice) -> Iterator[Batch]:
+    """The documents of a stretch. Raises InputError that names the place of a bad one, unless it is to be skipped."""
+    name, start, stop = stretch.source.name, stretch.start, stretch.stop
+    if stretch.source.kind == "jsonl":
+        yield from read_jsonl(name, start, stop, stretch.first, reading)
+    elif stretch.source.kind == "parquet":
+        yield from read_parquet(name, start, stop, stretch.first, reading)
+    elif stretch.source.kind == "dataset":
+        assert stop is not None
+        yield from read_dataset(name, choice.subset, choice.split, start, stop, reading)
+    else:
+        yield from read_text(name, reading)

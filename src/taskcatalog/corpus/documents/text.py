@@ -1,0 +1,41 @@
+"""A text file is one document, in UTF-8."""
+
+import codecs
+from collections.abc import Iterator
+from typing import IO
+
+from taskcatalog.corpus.documents.batch import BATCH_BYTES, Batch, Reading, long_document
+from taskcatalog.corpus.documents.compressed import DAMAGE, opened
+from taskcatalog.errors import InputError
+from taskcatalog.storage import locate
+
+
+def read_text(name: str, reading: Reading) -> Iterator[Batch]:
+    """The document of a text file; pieces of it if it is very long."""
+    try:
+        with opened(locate(name)) as file:
+            yield from long_document(_decoded(file, name), Batch(name, [], [0], [None]), reading)
+    except DAMAGE as error:
+        reading.problems.met(InputError(f"{name}: cannot be read ({error})"))
+    except InputError as error:
+        reading.problems.met(error)
+
+
+def _decoded(file: IO[bytes], name: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset = 0
+    while True:
+        raw = file.read(BATCH_BYTES)
+        kept = len(decoder.getstate()[0])
+        try:
+            yield decoder.decode(raw, final=not raw)
+        except UnicodeDecodeError as error:
+            raise not_utf8(name, error, offset - kept) from error
+        if not raw:
+            return
+        offset += len(raw)
+
+
+def not_utf8(place: str, error: UnicodeDecodeError, offset: int = 0) -> InputError:
+    byte = error.object[error.start]
+    return InputError(f"{place}: is not UTF-8 (byte 0x{byte:02x} at offset {offset + error.start}): convert it first")

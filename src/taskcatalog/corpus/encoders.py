@@ -1,0 +1,230 @@
+"""Texts to ids, by one of two engines that give the same ids.
+
+``tokenizers`` is the reference. ``gigatoken`` is many times faster, and young: its ids are compared with the
+reference's before a run and on an excerpt of every batch in it. Where they differ, or where it cannot read the
+tokenizer, the reference does all of the work.
+
+Two things that the engines do differently are settled here: Unicode normalization to NFC is the reference's
+(each library carries tables of another version of Unicode), and a text that is not NFC but holds added tokens,
+which the reference finds before it normalizes, goes to the reference whole.
+"""
+
+import json
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskcatalog.catalog.vocabulary import Vocabulary
+from taskcatalog.errors import SettingsError
+
+Engine = Literal["gigatoken", "tokenizers"]
+_EXCERPT = 2_000
+_LONG = 1 << 16
+_PROBES = (
+    "",
+    " ",
+    "Hello, world! It's 12345 o'clock\u2026 we'll see.\r\n\r\n\tEnd  of   it    all.\n\n\n",
+    "na\u00efve cafe\u0301 \u212b \ufb01 \u1112\u1161\u11ab \U0001f469\u200d\U0001f4bb \u4e2d\u6587 \x00 \ufeff \ufffd",
+    "def f(x):\n        return {'a': [1, 2.5e-3], \"b\": None}  # \u00b5\n",
+    " " * 100 + "x" + "\n" * 50 + "\t" * 20 + "a" * 300 + "=" * 80 + "1" * 50,
+)
+
+
+class EngineDiffersError(Exception):
+    """The fast engine is no substitute for the reference here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The ids of some texts, one after the other: text i has ``ids[ends[i - 1] : ends[i]]``, from 0 for the first."""
+
+    ids: NDArray[np.uint32]
+    ends: NDArray[np.int64]
+
+
+class Encoder(Protocol):
+    def encode(self, texts: list[str]) -> Encoded:
+        """The ids of each text, with no special tokens in front or behind."""
+
+
+class ReferenceEncoder:
+    """The ``tokenizers`` library."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    def encode(self, texts: list[str]) -> Encoded:
+        return _joined([np.array(ids, np.uint32) for ids in self._vocabulary.encode_batch(texts)])
+
+
+class FastEncoder:
+    """The ``gigatoken`` library, checked against the reference as it goes."""
+
+    def __init__(self, vocabulary: Vocabulary, threads: int = 1) -> None:
+        """Raises EngineDiffersError where gigatoken is missing or cannot read the tokenizer."""
+        description = json.loads(vocabulary.content)
+        self._vocabulary = vocabulary
+        self._parallel = threads > 1
+        self._nfc = _is_nfc(description.get("normalizer"))
+        self._added = [t["content"] for t in description.get("added_tokens", []) if not t.get("normalized")]
+        if self._nfc:
+            description["normalizer"] = None
+        self._tokenizer = _gigatoken(json.dumps(description))
+
+    def encode(self, texts: list[str]) -> Encoded:
+        """Raises EngineDiffersError where an excerpt shows other ids than the reference."""
+        if not texts:
+            return Encoded(np.zeros(0, np.uint32), np.zeros(0, np.int64))
+        middle = texts[len(texts) // 2]
+        start = max(0, len(middle) // 2 - _EXCERPT)
+        self.check([middle[start : start + _EXCERPT]])
+        return self._encode(texts)
+
+    def check(self, texts: list[str]) -> None:
+        """Raises EngineDiffersError where the ids of a text are not the reference's."""
+        fast = self._encode(texts)
+        starts = np.concatenate(([0], fast.ends[:-1])).tolist()
+        expected = self._vocabulary.encode_batch(texts)
+        for text, ids, start, end in zip(texts, expected, starts, fast.ends.tolist(), strict=True):
+            if ids != fast.ids[start:end].tolist():
+                raise EngineDiffersError(f"it gives other ids for {_excerpt(text)}")
+
+    def _encode(self, texts: list[str]) -> Encoded:
+        if not self._nfc or all(map(_is_normalized, texts)):
+            return self._fast(texts)
+        # Few texts are not NFC, and of a long one a small part: the rest of it goes the fast way.
+        pieces = [self._pieces(text) for text in texts]
+        encoded = self._encode_pieces(list(chain.from_iterable(pieces)))
+        return Encoded(encoded.ids, encoded.ends[np.cumsum([len(own) for own in pieces]) - 1])
+
+    def _pieces(self, text: str) -> list[str]:
+        """A long text that is not NFC, cut where that changes nothing."""
+        if len(text) <= _LONG or _is_normalized(text):
+            return [text]
+        pieces, start = [], 0
+        while len(text) - start > _LONG and (length := cut_before(text[start : start + _LONG], self._encode)):
+            pieces.append(text[start : start + length])
+            start += length
+        return [*pieces, text[start:]]
+
+    def _encode_pieces(self, texts: list[str]) -> Encoded:
+        normal = [_is_normalized(text) for text in texts]
+        by_reference = [
+            not is_normal and self._holds_added(text) for text, is_normal in zip(texts, normal, strict=True)
+        ]
+        normalize = self._vocabulary.normalize
+        fast = self._fast(
+            [
+                "" if reference else text if is_normal else normalize(text)
+                for text, is_normal, reference in zip(texts, normal, by_reference, strict=True)
+            ]
+        )
+        if not any(by_reference):
+            return fast
+        parts = np.split(fast.ids, fast.ends[:-1])
+        for i in np.flatnonzero(by_reference).tolist():
+            parts[i] = np.array(self._vocabulary.encode(texts[i]), np.uint32)
+        return _joined(parts)
+
+    def _holds_added(self, text: str) -> bool:
+        return any(token in text for token in self._added)
+
+    def _fast(self, texts: list[str]) -> Encoded:
+        try:
+            layout = self._tokenizer.encode_batch(texts, parallel=self._parallel).layout
+        except BaseException as error:  # a panic of its compiled code is no Exception
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise EngineDiffersError(f"it failed ({type(error).__name__}: {error})") from error
+        ids, offsets = np.asarray(layout.content.data), np.asarray(layout.offsets.data)
+        return Encoded(ids[int(offsets[0]) : int(offsets[-1])], (offsets[1:] - offsets[0]).astype(np.int64))
+
+
+def make_encoder(vocabulary: Vocabulary, engine: Engine, threads: int = 1) -> Encoder:
+    return FastEncoder(vocabulary, threads) if engine == "gigatoken" else ReferenceEncoder(vocabulary)
+
+
+def choose_engine(
+    vocabulary: Vocabulary, asked: Literal["auto", "gigatoken", "tokenizers"], sample: Sequence[str]
+) -> tuple[Engine, str | None]:
+    """The engine for a tokenizer and a corpus, and why it is not the fast one.
+
+    Compares both on ``sample``, on odd texts, and on the tokenizer's own added tokens. Raises SettingsError
+    where ``asked`` insists on the fast one and it differs.
+    """
+    if asked == "tokenizers":
+        return "tokenizers", None
+    added = vocabulary.added_tokens
+    probes = [*_PROBES, *added, "".join(added), " ".join(added), "a" + "b\u0301".join(added)]
+    try:
+        FastEncoder(vocabulary).check([*probes, *sample])
+    except EngineDiffersError as error:
+        if asked == "gigatoken":
+            raise SettingsError(
+                f"{vocabulary.path}: gigatoken cannot be used: {error}: leave out --engine gigatoken"
+            ) from error
+        return "tokenizers", f"gigatoken cannot be used: {error}"
+    return "gigatoken", None
+
+
+def cut_before(text: str, encode: Callable[[list[str]], Encoded], window: int = 1_000, tries: int = 64) -> int | None:
+    """The last place where a long text may be cut without changing its ids; None where none is found.
+
+    Candidates are the ends of words. A cut is taken where the ids of the text around it are those of its two
+    sides, one after the other: tokenizers look no further than the next words.
+    """
+    place = len(text) - window
+    for _ in range(tries):
+        while place > window and not (text[place].isspace() and not text[place - 1].isspace()):
+            place -= 1
+        if place <= window:
+            return None
+        left, right = text[place - window : place], text[place : place + window]
+        whole, parts = encode([left + right]).ids, encode([left, right]).ids
+        if np.array_equal(whole, parts):
+            return place
+        place -= 1
+    return None
+
+
+def _gigatoken(description: str) -> Any:
+    try:
+        import gigatoken
+
+        return gigatoken.Tokenizer.from_json(description)
+    except BaseException as error:  # it is as free with errors as with formats; a panic is no Exception
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise EngineDiffersError(f"it cannot read the tokenizer ({reason})") from error
+
+
+def _is_nfc(normalizer: Any) -> bool:
+    """Whether a tokenizer.json's normalizer is NFC and nothing else."""
+    if not isinstance(normalizer, dict):
+        return False
+    if normalizer.get("type") == "Sequence":
+        inner = normalizer.get("normalizers", [])
+        return len(inner) == 1 and _is_nfc(inner[0])
+    return normalizer.get("type") == "NFC"
+
+
+def _is_normalized(text: str) -> bool:
+    # What is NFC for the interpreter's Unicode is NFC for an older one too: a character that this
+    # does not know has no class and no composition there. A newer one keeps it by Unicode's promise of stability.
+    return text.isascii() or unicodedata.is_normalized("NFC", text)
+
+
+def _joined(pieces: list[NDArray[np.uint32]]) -> Encoded:
+    lengths = [len(piece) for piece in pieces]
+    ids = np.concatenate(pieces) if pieces else np.zeros(0, np.uint32)
+    return Encoded(ids, np.cumsum(lengths, dtype=np.int64))
+
+
+def _excerpt(text: str) -> str:
+    return ascii(text if len(text) <= 60 else text[:60] + "\u2026")

@@ -1,0 +1,181 @@
+"""Writes a token store (see ``token_store``) from any other store that has a tokenizer.
+
+The documents index says where a document begins, as far as the source knows: its ``source`` is the path of the
+store, its ``place`` the running number from 1. Where the source knows of no documents, there is no index. What
+the source may say of a document beyond its beginning is left out.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from taskcatalog.catalog.files import written_atomically
+from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.parquet import table_writer
+from taskcatalog.catalog.vocabulary import Vocabulary
+from taskcatalog.cluster.local import PartResult, Work, run_parts
+from taskcatalog.corpus.destination import Destination
+from taskcatalog.corpus.pieces import Piece, cut_into_pieces, sequences_in_piece, tokens_of_one_length
+from taskcatalog.corpus.store import Store
+from taskcatalog.corpus.token_store import STAGE, documents_schema
+from taskcatalog.errors import InputError
+
+_TOKENIZER_PART = "tokenizer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tokens:
+    """A part: a file of ids, and where documents begin in it."""
+
+    piece: Piece
+    tokens_file: Path
+    starts_file: Path
+    """int64 places among the tokens of the whole store; written where the source knows them."""
+    to: Destination
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Documents:
+    """A part: the documents index of one file of ids."""
+
+    starts_file: Path
+    begin: int
+    """The file's first token among those of the whole store."""
+    end: int
+    """Where the next document begins, or the store ends."""
+    first_place: int
+    source: str
+    index_file: Path
+    to: Destination
+
+
+def write_token_store(
+    store: Store, to: Destination, inputs: Mapping[str, Any], workers: int, force: bool
+) -> dict[str, int]:
+    """Returns how many tokens and sequences were written.
+
+    Raises InputError where the store has no tokenizer, or sequences of unequal lengths.
+    """
+    if store.vocabulary is None:
+        raise InputError(f"{store.path}: has no tokenizer, and a token store needs one: name it with --tokenizer")
+    inputs = {"tokenizer": store.vocabulary.sha256, "source": str(store.path), **inputs}
+    settings = {"format": "bin", "sequence_length": store.corpus.sequence_length}
+    with to.begin(STAGE, inputs, settings, force) as ledger:
+        if not ledger.complete:
+            pieces = cut_into_pieces(store, store.n_sequences, sequences_in_piece(store))
+            n_tokens = tokens_of_one_length(store)
+            _write_tokens(ledger, pieces, n_tokens, to, workers)
+            _write_documents(ledger, pieces, n_tokens, to, workers)
+            if _TOKENIZER_PART not in ledger.parts:
+                _write_tokenizer(ledger, store.vocabulary, to)
+            ledger.finish(_facts(ledger, store, list(pieces)))
+        to.publish(ledger)
+    return {"tokens": ledger.facts["tokens"], "sequences": store.n_sequences, "dropped_tokens": 0}
+
+
+def _write_tokens(ledger: Ledger, pieces: Mapping[str, Piece], n_tokens: int, to: Destination, workers: int) -> None:
+    parts = {
+        name: _Tokens(
+            piece=piece, tokens_file=to.folder / f"tokens/{name}.bin", starts_file=_starts_file(ledger, name), to=to
+        )
+        for name, piece in pieces.items()
+    }
+    run_parts(ledger, parts, _write_ids, Work(description="convert", unit="tokens", total=n_tokens), workers)
+
+
+def _write_documents(ledger: Ledger, pieces: Mapping[str, Piece], n_tokens: int, to: Destination, workers: int) -> None:
+    known = {name: piece for name, piece in pieces.items() if "documents" in ledger.parts[name].facts}
+    parts: dict[str, _Documents] = {}
+    end, before = n_tokens, sum(ledger.parts[name].facts["documents"] for name in known)
+    n_documents = before
+    for name, piece in reversed(known.items()):
+        facts = ledger.parts[name].facts
+        before -= facts["documents"]
+        parts[f"documents-{name}"] = _Documents(
+            starts_file=_starts_file(ledger, name),
+            begin=piece.first * piece.store.corpus.sequence_length,
+            end=end,
+            first_place=before + 1,
+            source=str(piece.store.path),
+            index_file=to.folder / f"documents/{name}.parquet",
+            to=to,
+        )
+        end = facts["first_start"] if facts["documents"] else end
+    run_parts(ledger, parts, _write_index, Work(description="index", unit="documents", total=n_documents), workers)
+
+
+def _starts_file(ledger: Ledger, name: str) -> Path:
+    return ledger.work / f"starts/{name}.npy"
+
+
+def _write_ids(part: _Tokens) -> PartResult:
+    corpus = part.piece.store.corpus
+    ids = corpus.id_dtype.newbyteorder("<")
+    begin = end = part.piece.first * corpus.sequence_length
+    found: list[NDArray[np.int64] | None] = [_start_after_previous(part.piece)]
+    with written_atomically(part.tokens_file) as temporary, temporary.open("wb") as file:
+        for sequences in part.piece.read_as_one_stream():
+            file.write(sequences.tokens.astype(ids).tobytes())
+            found.append(None if sequences.document_starts is None else sequences.document_starts + end)
+            end += len(sequences.tokens)
+    if any(starts is None for starts in found):
+        return part.to.finished([part.tokens_file], end - begin, {})
+    starts = np.unique(np.concatenate([starts for starts in found if starts is not None]))
+    starts = starts[starts < end]  # the id that ends a document may be the last one here
+    with written_atomically(part.starts_file) as temporary, temporary.open("wb") as file:
+        np.save(file, starts)
+    facts = {"documents": len(starts), "first_start": int(starts[0]) if len(starts) else None}
+    return part.to.finished([part.tokens_file], end - begin, facts, keep=[part.starts_file])
+
+
+def _start_after_previous(piece: Piece) -> NDArray[np.int64] | None:
+    """The place of the piece's first token, if the sequence before it says that a document begins there."""
+    begin = piece.first * piece.store.corpus.sequence_length
+    if begin == 0:
+        return np.zeros(1, np.int64)
+    previous = piece.store.read(piece.first - 1, piece.first)
+    if previous.document_starts is None:
+        return None
+    return np.full(int(len(previous.tokens) in previous.document_starts), begin, np.int64)
+
+
+def _write_index(part: _Documents) -> PartResult:
+    starts, schema = np.load(part.starts_file), documents_schema()
+    columns = {
+        "start": pa.array((starts - part.begin).astype(np.uint64)),
+        "n_tokens": pa.array(np.diff(starts, append=part.end).astype(np.uint64)),
+        "source": pa.DictionaryArray.from_arrays(np.zeros(len(starts), np.int32), [part.source]),
+        "place": pa.array(np.arange(part.first_place, part.first_place + len(starts), dtype=np.uint64)),
+        "meta": pa.nulls(len(starts), schema.field("meta").type),
+    }
+    with table_writer(part.index_file, schema) as index:
+        index.write(pa.table(columns, schema=schema))
+    return part.to.finished([part.index_file], len(starts), {})
+
+
+def _write_tokenizer(ledger: Ledger, vocabulary: Vocabulary, to: Destination) -> None:
+    kept = ledger.folder / "tokenizer.json"
+    with written_atomically(kept) as temporary:
+        temporary.write_bytes(vocabulary.content)
+    result = to.finished([kept], 0, {})
+    ledger.finish_part(_TOKENIZER_PART, result.files, {}, result.elsewhere)
+
+
+def _facts(ledger: Ledger, store: Store, names: list[str]) -> dict[str, Any]:
+    digest = hashlib.sha256(ledger.inputs["tokenizer"].encode())
+    for name in names:
+        digest.update(ledger.parts[name].files[f"tokens/{name}.bin"]["sha256"].encode())
+    n_tokens = sum(ledger.parts[name].facts["amount"] for name in names)
+    return {
+        "fingerprint": digest.hexdigest(),
+        "documents": sum(ledger.parts[name].facts.get("documents", 0) for name in names),
+        "source_bytes": n_tokens * store.corpus.id_dtype.itemsize,
+        "tokens": n_tokens,
+        "end_of_text": store.corpus.end_of_text,
+    }

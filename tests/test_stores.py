@@ -1,0 +1,341 @@
+"""Stores of ids in files, flat or of datatrove, here and behind URLs, and what opening one refuses."""
+
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from upath import UPath
+
+import taskcatalog as tc
+from helpers import texts_of, tree, write_jsonl
+from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.corpus import id_file
+from taskcatalog.corpus.id_file import IdFiles, NumberFile
+from taskcatalog.corpus.store import Store, check_ids
+from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.storage import AnyPath, upload
+from test_megatron import random_dataset
+
+ID_TYPES = ["uint16", "int32", "uint32", "int64", "uint64"]
+
+
+def all_of(store: Store) -> list[int]:
+    tokens: list[int] = store.read(0, store.n_sequences).tokens.tolist()
+    return tokens
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Iterator[UPath]:
+    """A folder behind a URL. Its blocks are small, so that stretches and numbers cross their ends."""
+    folder = UPath(f"memory://{tmp_path.name}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(id_file, "_BLOCK_BYTES", 1_000)
+        yield folder
+    if folder.fs.exists(folder.path):
+        folder.fs.rm(folder.path, recursive=True)
+
+
+def upload_all(folder: Path, remote: UPath) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            upload(path, remote / path.relative_to(folder).as_posix())
+
+
+@pytest.mark.parametrize("id_type", ID_TYPES)
+def test_flat_files_of_every_type(tmp_path: Path, id_type: Any) -> None:
+    top = 2**16 if id_type == "uint16" else 2**31 if id_type == "int32" else 2**32
+    ids = np.random.default_rng(1).integers(0, top, 10_000)
+    ids[7_000] = top - 1
+    ids.astype(f"<{np.dtype(id_type).str[1:]}").tofile(tmp_path / "a.bin")
+    store = tc.open_store(tmp_path / "a.bin", tc.StoreOptions(id_dtype=id_type, sequence_length=300))
+    assert (store.n_tokens, store.n_sequences, store.corpus.vocabulary_size) == (10_000, 34, top)
+    for first, last in ((0, 34), (0, 1), (5, 9), (33, 34), (30, 99), (12, 12), (50, 60)):
+        read = store.read(first, last)
+        assert read.tokens.tolist() == ids[first * 300 : last * 300].tolist()
+        assert read.tokens.dtype == (np.uint16 if id_type == "uint16" else np.uint32)
+        check_ids(store, read, first)
+    in_place = id_type in ("uint16", "uint32", "int32")
+    assert store.read(0, 34).tokens.flags.owndata != in_place
+
+
+@pytest.mark.parametrize(("id_type", "bad"), [("int32", -1), ("int64", -7), ("int64", 2**32), ("uint64", 2**63 + 5)])
+def test_ids_that_are_none(tmp_path: Path, demo_data: Path, id_type: Any, bad: int) -> None:
+    """Found with a tokenizer and without, where the largest id says how many there are."""
+    ids = np.arange(20).astype(id_type)
+    ids[13] = bad
+    ids.tofile(tmp_path / "a.bin")
+    message = rf"a.bin: the id at place 13 is {bad}, which is negative or beyond 32 bits: .*--id-dtype"
+    for tokenizer in (None, str(demo_data)):
+        store = tc.open_store(tmp_path / "a.bin", tc.StoreOptions(id_dtype=id_type, tokenizer=tokenizer))
+        with pytest.raises(InputError, match=message):
+            store.read(0, 1)
+    with pytest.raises(InputError, match=message):
+        _ = tc.open_store(tmp_path / "a.bin", tc.StoreOptions(id_dtype=id_type)).corpus
+
+
+def write_datatrove(
+    path: Path, documents: list[list[int]], id_bytes: int, metadata: bool = True, index: bool = True
+) -> None:
+    """As datatrove writes it, with the mask that it may add."""
+    ids = np.array([id_ for document in documents for id_ in document], f"<u{id_bytes}")
+    ids.tofile(path)
+    if metadata:
+        path.with_name(f"{path.name}.metadata").write_text(f"gpt2|{id_bytes}\n{len(ids)}\n{len(ids) / 1000:.3g} KT")
+    if index:
+        np.cumsum([len(document) for document in documents], dtype="<u8").tofile(f"{path}.index")
+    np.ones(len(ids), np.bool_).tofile(f"{path}.loss")
+
+
+def random_documents(seed: int, n: int, top: int) -> list[list[int]]:
+    generator = np.random.default_rng(seed)
+    return [generator.integers(0, top, length).tolist() for length in generator.integers(0, 40, n)]
+
+
+@pytest.mark.parametrize("id_bytes", [2, 4])
+@pytest.mark.parametrize(("metadata", "index"), [(True, True), (False, True), (True, False)])
+def test_datatrove(tmp_path: Path, id_bytes: int, metadata: bool, index: bool) -> None:
+    files = {f"{i:05d}_tokens.ds": random_documents(i, 30, 60_000) for i in (2, 0, 1)}
+    for name, documents in files.items():
+        write_datatrove(tmp_path / name, documents, id_bytes, metadata, index)
+    every = [document for _, documents in sorted(files.items()) for document in documents]
+    for path, documents in ((tmp_path, every), (tmp_path / "00002_tokens.ds", files["00002_tokens.ds"])):
+        stream = [id_ for document in documents for id_ in document]
+        store = tc.open_store(path, tc.StoreOptions(sequence_length=50))
+        assert (store.n_tokens, all_of(store)) == (len(stream), stream)
+        bounds = [0, *np.cumsum([len(document) for document in documents]).tolist()]
+        for first, last in ((0, store.n_sequences), (3, 8), (store.n_sequences - 1, store.n_sequences)):
+            read = store.read(first, last)
+            assert read.tokens.tolist() == stream[first * 50 : last * 50]
+            starts = [start - first * 50 for start in bounds[:-1] if first * 50 <= start < min(last * 50, len(stream))]
+            assert (None if read.document_starts is None else read.document_starts.tolist()) == (
+                starts if index else None
+            )
+
+
+def test_datatrove_that_is_not_described(tmp_path: Path, demo_data: Path) -> None:
+    documents = random_documents(5, 20, 8_192)
+    stream = [id_ for document in documents for id_ in document]
+    write_datatrove(tmp_path / "a.ds", documents, 4, metadata=False, index=False)
+    options = tc.StoreOptions(id_dtype="uint32", tokenizer=str(demo_data))
+    store = tc.open_store(tmp_path / "a.ds", options)
+    assert all_of(store) == stream
+    starts = store.read(0, store.n_sequences).document_starts
+    assert starts is not None
+    assert starts.tolist() == [i + 1 for i, id_ in enumerate(stream) if id_ == store.corpus.end_of_text]
+    write_datatrove(tmp_path / "b.ds", documents, 2)
+    with pytest.raises(SettingsError, match=r"b.ds: its type of ids is known: leave out --id-dtype"):
+        tc.open_store(tmp_path, options)
+    (tmp_path / "b.ds.loss").rename(tmp_path / "a.ds.index")
+    with pytest.raises(InputError, match=r"a.ds.index: has \d+ bytes, no whole number of 8-byte ends|a.ds: has"):
+        tc.open_store(tmp_path)
+    write_datatrove(tmp_path / "a.ds", documents, 4)
+    with pytest.raises(InputError, match=r"holds files of different types of ids \(uint16, uint32\)"):
+        tc.open_store(tmp_path)
+
+
+def test_empty_datatrove_files(tmp_path: Path) -> None:
+    """Of a worker that had no documents."""
+    write_datatrove(tmp_path / "0.ds", [], 2)
+    assert all_of(tc.open_store(tmp_path)) == []
+    write_datatrove(tmp_path / "1.ds", [[1, 2], [3]], 2)
+    write_datatrove(tmp_path / "2.ds", [[], []], 2)
+    store = tc.open_store(tmp_path)
+    starts = store.read(0, 1).document_starts
+    assert starts is not None
+    assert (all_of(store), starts.tolist()) == ([1, 2, 3], [0, 2])
+
+
+def test_damaged_datatrove(tmp_path: Path) -> None:
+    """300 cuts and flipped bits in the ids, the index and the metadata, each also without the metadata."""
+    documents = random_documents(3, 20, 60_000)
+    write_datatrove(tmp_path / "a.ds", documents, 2)
+    whole = {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".loss"}
+    generator = np.random.default_rng(4)
+    refused = 0
+    tracemalloc.start()
+    for case in range(300):
+        path = list(whole)[case % 3]
+        raw = bytearray(whole[path])
+        place = int(generator.integers(0, len(raw)))
+        raw[place] ^= 1 << int(generator.integers(0, 8))
+        path.write_bytes(raw if case % 2 else raw[:place])
+        if case % 4 > 1:
+            (tmp_path / "a.ds.metadata").unlink()
+        refused += not reads_within_bounds(tmp_path / "a.ds")
+        for other, content in whole.items():
+            other.write_bytes(content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert refused > 150
+    assert peak < 20_000_000
+
+
+def reads_within_bounds(path: Path) -> bool:
+    try:
+        store = tc.open_store(path)
+        read = store.read(0, store.n_sequences)
+    except InputError as error:
+        assert str(path) in str(error)  # noqa: PT017
+        return False
+    assert len(read.tokens) == store.n_tokens
+    assert read.document_starts is None or all(0 <= start < store.n_tokens for start in read.document_starts)
+    return True
+
+
+def test_options_that_do_not_fit(tmp_path: Path, demo_data: Path, shared: Path) -> None:
+    (tmp_path / "a.txt").write_text("import os\n" * 100)
+    tc.tokenize(tmp_path / "a.txt", tmp_path / "store", str(demo_data))
+    np.arange(10, dtype=np.uint16).tofile(tmp_path / "a.bin")
+    write_datatrove(tmp_path / "a.ds", [[1]], 2)
+    mds = shared / "mds/pile_layout_raw"
+    refused: list[tuple[Path, dict[str, Any], str]] = [
+        (tmp_path / "store", {"id_dtype": "uint16"}, "store: a token store has its own tokenizer and type of ids"),
+        (tmp_path / "store", {"tokenizer": str(demo_data)}, "store: a token store has its own tokenizer"),
+        (tmp_path / "store", {"column": "tokens"}, "store: a token store has no columns: leave out --column"),
+        (tmp_path / "a.bin", {"column": "tokens"}, "a.bin: a flat file has no columns: leave out --column"),
+        (tmp_path / "a.ds", {"column": "tokens"}, "a.ds: a datatrove file has no columns: leave out --column"),
+        (tmp_path / "a.ds", {"id_dtype": "uint16"}, "a.ds: its type of ids is known: leave out --id-dtype"),
+        (mds, {"sequence_length": 100}, "each MDS sample is one sequence: leave out --sequence-length"),
+    ]
+    for path, options, message in refused:
+        with pytest.raises(SettingsError, match=message):
+            tc.open_store(path, tc.StoreOptions(**options))
+
+
+def test_names_of_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a name with dots, from the folder itself, and names of nothing."""
+    random_dataset(tmp_path / "set", 3)
+    for suffix in (".bin", ".idx"):
+        (tmp_path / f"set{suffix}").rename(tmp_path / f"gpt.v1.2{suffix}")
+    store = tc.open_store(tmp_path / "gpt.v1.2.idx")
+    assert tc.open_store(tmp_path / "gpt.v1.2").corpus == store.corpus
+    monkeypatch.chdir(tmp_path)
+    assert tc.open_store("gpt.v1.2.bin").corpus == store.corpus
+    with pytest.raises(InputError, match=r"^\.: is no token store, MDS folder or .bin file, nor a Megatron .idx"):
+        tc.open_store(".")
+    write_datatrove(tmp_path / "a.ds", [[1, 2]], 2)
+    assert all_of(tc.open_store(".")) == [1, 2]
+    for name in ("a.idx", "a.bin", "a", "a.ds.index"):
+        with pytest.raises(InputError, match=f"^{name}: (does not exist|is no token store)"):
+            tc.open_store(name)
+    with pytest.raises(InputError, match=r"nothing here reads nowhere://|nowhere"):
+        tc.open_store("nowhere://a.bin")
+    with pytest.raises(SettingsError, match=r"id dtype is 'float32': it must be one of uint16, int32"):
+        tc.StoreOptions(id_dtype=cast(Any, "float32"))
+
+
+def test_remote_numbers(tmp_path: Path, remote: UPath) -> None:
+    """Any stretch, and many at once, also of numbers that lie across blocks."""
+    numbers = np.random.default_rng(1).integers(0, 2**40, 5_000).astype("<i8")
+    (tmp_path / "a").write_bytes(b"head" + numbers.tobytes())
+    upload(tmp_path / "a", remote / "a")
+    generator = np.random.default_rng(2)
+    for path in (tmp_path / "a", cast(AnyPath, remote / "a")):
+        file = NumberFile(path, "<i8", 4, 4_900)
+        for first, last in [(0, 4_900), (0, 0), *np.sort(generator.integers(0, 4_901, (50, 2))).tolist()]:
+            assert file.read(first, last).tolist() == numbers[first:last].tolist()
+        starts, lengths = generator.integers(0, 4_800, 200), generator.integers(0, 100, 200)
+        ends = np.cumsum(lengths)
+        target = np.zeros(ends[-1], "<i8")
+        file.copy(starts, lengths, target, ends - lengths)
+        expected = [numbers[start : start + n] for start, n in zip(starts, lengths, strict=True)]
+        assert target.tolist() == np.concatenate(expected).tolist()
+        with pytest.raises(InputError, match=r"a: has 40004 bytes, not 40012: the file is cut off"):
+            NumberFile(path, "<i8", 4, 5_001)
+
+
+def test_what_was_fetched_is_kept(tmp_path: Path, remote: UPath) -> None:
+    """The last four blocks; older ones are fetched again."""
+    np.arange(5_000, dtype="<u2").tofile(tmp_path / "a.bin")
+    upload(tmp_path / "a.bin", remote / "a.bin")
+    ids = IdFiles([cast(AnyPath, remote / "a.bin")], "uint16")
+    assert ids.read(0, 2_500).tolist() == list(range(2_500))
+    remote.fs.rm((remote / "a.bin").path)
+    assert ids.read(500, 2_500).tolist() == list(range(500, 2_500))
+    with pytest.raises(InputError, match=r"a.bin: cannot be read: it does not exist"):
+        ids.read(0, 10)
+
+
+@pytest.mark.parametrize("id_type", ID_TYPES)
+def test_remote_flat_files(tmp_path: Path, remote: UPath, id_type: Any) -> None:
+    np.random.default_rng(1).integers(0, 60_000, 5_000).astype(id_type).tofile(tmp_path / "a.bin")
+    upload(tmp_path / "a.bin", remote / "a.bin")
+    options = tc.StoreOptions(id_dtype=id_type, sequence_length=70)
+    same_stores(tc.open_store(tmp_path / "a.bin", options), tc.open_store(str(remote / "a.bin"), options))
+
+
+def test_remote_megatron(tmp_path: Path, remote: UPath) -> None:
+    for seed in range(40):
+        random_dataset(tmp_path / f"{seed}", seed)
+    for i in range(3):  # the .bin of the last in pieces
+        raw = (tmp_path / "39.bin").read_bytes()
+        (tmp_path / f"39-0000{i}-of-00003.bin").write_bytes(raw[i * 64 : (i + 1) * 64 if i < 2 else None])
+    upload_all(tmp_path, remote)
+    remote.fs.rm((remote / "39.bin").path)
+    for seed in range(40):
+        here, there = (tc.open_store(f"{folder}/{seed}.idx") for folder in (tmp_path, remote))
+        same_stores(here, there, same_files=seed < 39)
+
+
+def test_remote_datatrove(tmp_path: Path, remote: UPath) -> None:
+    for i in range(3):
+        write_datatrove(tmp_path / f"{i}.ds", random_documents(i, 40, 60_000), 2)
+    upload_all(tmp_path, remote)
+    same_stores(tc.open_store(tmp_path), tc.open_store(str(remote)))
+    same_stores(tc.open_store(tmp_path / "1.ds"), tc.open_store(str(remote / "1.ds")))
+
+
+def test_remote_token_store(shared: Path, demo_data: Path, tmp_path: Path, remote: UPath) -> None:
+    """Of several parts, counted from there to the same tables."""
+    texts = texts_of(shared / "corpus/mix_first2000.jsonl.gz", 400)
+    sources = [write_jsonl(tmp_path / f"{i}.jsonl", texts[i::4]) for i in range(4)]
+    tc.tokenize(sources, tmp_path / "store", str(demo_data))
+    upload_all(tmp_path / "store", remote / "store")
+    same_stores(tc.open_store(tmp_path / "store"), tc.open_store(str(remote / "store")))
+    for name in (str(tmp_path / "store"), str(remote / "store")):
+        tc.ngrams(name, tmp_path / f"tables-{name[:3]}", tc.NgramSettings(n=(2,)), workers=2)
+    assert tree(tmp_path / "tables-mem") == tree(tmp_path / f"tables-{str(tmp_path)[:3]}")
+
+
+def same_stores(here: Store, there: Store, same_files: bool = True) -> None:
+    assert (there.n_tokens, there.n_sequences) == (here.n_tokens, here.n_sequences)
+    if same_files:
+        assert there.corpus == here.corpus
+    middle = here.n_sequences // 2
+    for first, last in ((0, here.n_sequences), (middle, middle + 3), (here.n_sequences, here.n_sequences)):
+        ours, theirs = here.read(first, last), there.read(first, last)
+        assert theirs.tokens.dtype == ours.tokens.dtype
+        assert theirs.tokens.tolist() == ours.tokens.tolist()
+        assert theirs.ends.tolist() == ours.ends.tolist()
+        assert (theirs.document_starts is None) == (ours.document_starts is None)
+        if ours.document_starts is not None and theirs.document_starts is not None:
+            assert theirs.document_starts.tolist() == ours.document_starts.tolist()
+
+
+def test_damaged_remote_stores(demo_data: Path, tmp_path: Path, remote: UPath) -> None:
+    (tmp_path / "a.txt").write_text("import os\n" * 1_000)
+    tc.tokenize(tmp_path / "a.txt", tmp_path / "store", str(demo_data))
+    upload_all(tmp_path / "store", remote / "store")
+    [tokens], [documents] = ((remote / "store" / folder).iterdir() for folder in ("tokens", "documents"))
+    name = str(remote / "store")
+    documents.write_bytes(documents.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"memory://.*documents/.*parquet: cannot be read"):
+        tc.open_store(name).read(0, 1)
+    tokens.write_bytes(tokens.read_bytes()[:-3])
+    with pytest.raises(InputError, match=r"memory://.*tokens/.*bin: has \d+ bytes, the ledger says"):
+        tc.open_store(name)
+    tokens.unlink()
+    with pytest.raises(InputError, match=r"memory://.*tokens/.*bin: is missing, the ledger says"):
+        tc.open_store(name)
+    ledger = remote / "store/ledger.json"
+    ledger.write_text(ledger.read_text().replace('"complete": true', '"complete": false'))
+    with pytest.raises(InputError, match=r"memory://.*store: is not finished"):
+        tc.open_store(name)
+    ledger.write_text("{")
+    with pytest.raises(InputError, match=r"memory://.*ledger.json: is not JSON"):
+        Ledger.read(cast(AnyPath, remote / "store"))
+    with pytest.raises(InputError, match=r"memory://.*nothing: does not exist"):
+        tc.open_store(str(remote / "nothing"))
