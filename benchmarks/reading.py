@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from real_text import MODEL, SEQUENCE_LENGTH
 
 import taskcatalog as tc
-from taskcatalog.corpus.convert import ConvertSettings, convert
-from taskcatalog.corpus.store import Store, stretches
+from taskcatalog.corpus.converting.stage import ConvertSettings, convert
+from taskcatalog.corpus.stores.store import Store, stretches
 from taskcatalog.counting.count import sequences_that_fit
 
 _MEMORY = 8 << 30

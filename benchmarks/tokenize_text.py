@@ -22,8 +22,8 @@ import taskcatalog as tc
 from taskcatalog.corpus.documents.batch import Problems, Reading
 from taskcatalog.corpus.documents.find import find_sources
 from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, read_stretch
-from taskcatalog.corpus.store import Store
-from taskcatalog.corpus.tokenizers import find_tokenizer
+from taskcatalog.corpus.find_tokenizer import find_tokenizer
+from taskcatalog.corpus.stores.store import Store
 from taskcatalog.embedded.standard_library import standard_library_sources
 
 

@@ -149,7 +149,7 @@ def test_config_file(made: Path, tmp_path: Path) -> None:
     answer("ngrams", made / "store", "--config", config, "--out", tmp_path / "d", "-n", 2)
     assert "4grams" not in tc.open(tmp_path / "d").tables
     config.write_text("outt: x\n")
-    assert "ngrams has no option 'outt'; it has force, id-dtype" in refusal("ngrams", "s", "--config", config)
+    assert "ngrams has no option 'outt'; it has column, force, id-dtype" in refusal("ngrams", "s", "--config", config)
     config.write_text("a: [\n")
     assert "is not YAML" in refusal("ngrams", "s", "--config", config)
     config.write_text("text\n")

@@ -26,7 +26,7 @@ from upath import UPath
 
 import taskcatalog as tc
 from helpers import answer, refusal, texts_of, tree, write_jsonl
-from taskcatalog.corpus.store import Store
+from taskcatalog.corpus.stores.store import Store
 from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.storage import AnyPath
 from test_kills import command, kill_ever_later, kill_until_done, run

@@ -14,7 +14,7 @@ import taskcatalog as tc
 from helpers import tree
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import ngram_table, prefix_table, top_table
-from taskcatalog.corpus.store import Sequences, uniform_ends
+from taskcatalog.corpus.stores.store import Sequences, uniform_ends
 from taskcatalog.counting import merge
 from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import count_grams, merge_runs, shorten

@@ -6,7 +6,10 @@ import json
 import lzma
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pyarrow as pa
@@ -215,6 +218,27 @@ def test_behind_a_url(remote: AnyPath, tmp_path: Path) -> None:
         find_sources(["memory://corpus/none.txt"])
     with pytest.raises(InputError, match="nothing here reads nowhere://"):
         find_sources(["nowhere://a/b.txt"])
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the client's connections, at the end
+def test_over_http(tmp_path: Path) -> None:
+    """From a web server that knows nothing of ranges."""
+    (tmp_path / "a.jsonl").write_bytes(JSONL)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(JSONL))
+    write_parquet(tmp_path / "b.parquet")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_address[1]}"
+            for name in ("a.jsonl", "a.jsonl.gz", "b.parquet"):
+                assert texts(f"{url}/{name}") == TEXTS
+            with pytest.raises(InputError, match=r"c.jsonl: does not exist"):
+                find_sources([f"{url}/c.jsonl"])
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_datasets_on_this_machine(tmp_path: Path) -> None:

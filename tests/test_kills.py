@@ -53,7 +53,7 @@ def kill_until_done(arguments: list[str], stage: Path, n_parts: int) -> int:
 
 
 def kill_ever_later(arguments: list[str], step: float) -> int:
-    """Kills the command and its workers after one step, then two, until it ends by itself; returns the number of kills."""
+    """Kills the command and its workers after one step, then two, and so on; returns how often until it ended."""
     kills = 0
     while True:
         process = subprocess.Popen(

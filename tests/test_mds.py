@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from mds_sets import TYPES, array_bytes, copied, naive_values, write_set
-from taskcatalog.corpus.mds import MdsStore, problems_of_mds, read_mds_texts
-from taskcatalog.corpus.mds_columns import Arrays, read_column
-from taskcatalog.corpus.mds_format import has_index, read_shard, read_shards
+from taskcatalog.corpus.stores.mds import MdsStore, problems_of_mds, read_mds_texts
+from taskcatalog.corpus.stores.mds_columns import Arrays, read_column
+from taskcatalog.corpus.stores.mds_format import has_index, read_shard, read_shards
 from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath
 

@@ -15,7 +15,7 @@ import xxhash
 
 from helpers import refusal
 from mds_sets import array_bytes, copied, write_ids, write_set
-from taskcatalog.corpus.mds import MdsStore, problems_of_mds, read_mds_texts
+from taskcatalog.corpus.stores.mds import MdsStore, problems_of_mds, read_mds_texts
 from taskcatalog.errors import InputError
 
 CODECS = [None, "zstd", "gz", "snappy", "br", "bz2"]

@@ -11,8 +11,8 @@ import pytest
 from upath import UPath
 
 from mds_sets import COMPRESS, array_bytes, copied, write_ids, write_set
-from taskcatalog.corpus.mds import MdsStore, problems_of_mds, read_mds_texts
-from taskcatalog.corpus.mds_format import has_index
+from taskcatalog.corpus.stores.mds import MdsStore, problems_of_mds, read_mds_texts
+from taskcatalog.corpus.stores.mds_format import has_index
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.storage import AnyPath
 

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import taskcatalog as tc
 from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.corpus.store import Store
+from taskcatalog.corpus.stores.store import Store
 from taskcatalog.errors import InputError, SettingsError
 
 CODES = {"u1": 1, "i1": 2, "<i2": 3, "<i4": 4, "<i8": 5, "<u2": 8}

@@ -1,6 +1,8 @@
 """Stores behind ``s3://``, on a server of that protocol, also through connections that are cut in mid-body."""
 
+import gzip
 import hashlib
+import json
 import os
 import socket
 import subprocess
@@ -14,6 +16,8 @@ from typing import Any
 
 import boto3  # type: ignore[import-untyped]
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import s3fs  # type: ignore[import-untyped]
 from moto.server import ThreadedMotoServer
@@ -208,6 +212,31 @@ def killed_after_files(writing: list[str], bucket: Any, n_files: int) -> bool:
         time.sleep(0.02)
     assert process.returncode == 0
     return False
+
+
+@pytest.mark.parametrize("proxy", [60_000], indirect=True)
+def test_from_documents_to_counts(demo_data: Path, tmp_path: Path, proxy: CuttingProxy, bucket: Any) -> None:
+    """Documents are read from there, tokens written and read there, and only the catalogue is here."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    lines = "".join(json.dumps({"text": f"import module_{i % 977}  # {i}\n" * 20}) + "\n" for i in range(2_000))
+    (corpus / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode(), 1))
+    (corpus / "b.jsonl").write_text(lines[: lines.index("\n", 300_000) + 1])
+    pq.write_table(pa.table({"text": [f"row {i} " * 50 for i in range(3_000)]}), corpus / "c.parquet")
+    for file in corpus.iterdir():
+        bucket.upload_file(str(file), f"corpus/{file.name}")
+    tokenizing = ["--tokenizer", demo_data, "--sequence-length", 500, "--workers", 2]
+    staged = ["--out", "s3://bucket/store", "--staging", tmp_path / "staging"]
+    subprocess.run(command("tokenize", corpus, *tokenizing, "--out", tmp_path / "here"), check=True)
+    subprocess.run(command("tokenize", "s3://bucket/corpus/*", *tokenizing, *staged), check=True)
+    assert proxy.n_cut >= 1
+    assert sequences_of("s3://bucket/store") == sequences_of(tmp_path / "here")
+    assert tc.verify("s3://bucket/store") == []
+    subprocess.run(command("ngrams", tmp_path / "here", "--out", tmp_path / "c1"), check=True)
+    subprocess.run(command("ngrams", "s3://bucket/store", "--out", tmp_path / "c2"), check=True)
+    one, two = tree(tmp_path / "c1"), tree(tmp_path / "c2")
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name] != two[name]] == []
 
 
 @pytest.mark.usefixtures("proxy")

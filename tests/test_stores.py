@@ -1,5 +1,6 @@
 """Stores of ids in files, flat or of datatrove, here and behind URLs, and what opening one refuses."""
 
+import json
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,9 @@ from upath import UPath
 import taskcatalog as tc
 from helpers import texts_of, tree, write_jsonl
 from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.corpus import id_file
-from taskcatalog.corpus.id_file import IdFiles, NumberFile
-from taskcatalog.corpus.store import Store, check_ids
+from taskcatalog.corpus.stores import id_file
+from taskcatalog.corpus.stores.id_file import IdFiles, NumberFile
+from taskcatalog.corpus.stores.store import Store, check_ids
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.storage import AnyPath, upload
 from test_megatron import random_dataset
@@ -332,6 +333,11 @@ def test_damaged_remote_stores(demo_data: Path, tmp_path: Path, remote: UPath) -
         tc.open_store(name)
     ledger = remote / "store/ledger.json"
     ledger.write_text(ledger.read_text().replace('"complete": true', '"complete": false'))
+    with pytest.raises(InputError, match=r"memory://.*store/ledger.json: is not as it was written"):
+        tc.open_store(name)
+    with Ledger.begin(tmp_path / "begun", "tokenize", {}, {}) as begun:
+        begun.finish_part("a", [], {"amount": 1})
+    ledger.write_bytes((tmp_path / "begun/ledger.json").read_bytes())
     with pytest.raises(InputError, match=r"memory://.*store: is not finished"):
         tc.open_store(name)
     ledger.write_text("{")
@@ -339,3 +345,94 @@ def test_damaged_remote_stores(demo_data: Path, tmp_path: Path, remote: UPath) -
         Ledger.read(cast(AnyPath, remote / "store"))
     with pytest.raises(InputError, match=r"memory://.*nothing: does not exist"):
         tc.open_store(str(remote / "nothing"))
+
+
+def test_mds_and_flat_hold_the_same(shared: Path, tmp_path: Path) -> None:
+    mds = tc.open_store(shared / "mds/pile_layout_raw")
+    np.array(all_of(mds), "<u2").tofile(tmp_path / "flat.bin")
+    flat = tc.open_store(tmp_path / "flat.bin")
+    assert flat.n_sequences == mds.n_sequences
+    assert all_of(flat) == all_of(mds)
+
+
+def cut(path: Path, n_bytes: int) -> None:
+    path.write_bytes(path.read_bytes()[:-n_bytes])
+
+
+def flip(path: Path, at: int) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 0xFF
+    path.write_bytes(raw)
+
+
+def test_bad_stores(tmp_path: Path) -> None:
+    (tmp_path / "odd.bin").write_bytes(b"123")
+    with pytest.raises(InputError, match=r"odd.bin: has 3 bytes, which is no whole number of uint16 ids"):
+        tc.open_store(tmp_path / "odd.bin")
+    with pytest.raises(InputError, match=r"nothing: does not exist"):
+        tc.open_store(tmp_path / "nothing")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=r"folder: is no token store, MDS folder or .bin file"):
+        tc.open_store(tmp_path / "folder")
+
+
+def test_ids_beyond_the_vocabulary(tmp_path: Path, demo_data: Path) -> None:
+    np.array([1, 2, 3, 4, 9_000, 5], np.uint16).tofile(tmp_path / "flat.bin")
+    options = tc.StoreOptions(tokenizer=str(demo_data), sequence_length=3)
+    message = r"flat.bin: sequence 1, token 1: id 9000 is beyond the vocabulary of 8192 ids"
+    with pytest.raises(InputError, match=message):
+        tc.ngrams(tmp_path / "flat.bin", tmp_path / "c", options=options)
+    assert [path.name for path in tmp_path.iterdir()] == ["flat.bin"]
+    [problem] = tc.verify(tmp_path / "flat.bin", options)
+    assert "id 9000 is beyond" in problem
+
+
+def test_a_damaged_token_store(demo_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("import os\n" * 1_000)
+    tc.tokenize(tmp_path / "a.txt", tmp_path / "store", str(demo_data))
+    tokens = tmp_path / "store/tokens/00000-00000.bin"
+    flip(tokens, 100)
+    [problem] = tc.verify(tmp_path / "store")
+    assert "00000-00000.bin: its content is not what the ledger says" in problem
+    cut(tokens, 2)
+    with pytest.raises(InputError, match=r"00000-00000.bin: has \d+ bytes, the ledger says"):
+        tc.ngrams(tmp_path / "store", tmp_path / "c")
+    tokens.unlink()
+    with pytest.raises(InputError, match=r"00000-00000.bin: is missing"):
+        tc.ngrams(tmp_path / "store", tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_no_damage_of_a_token_store_is_accepted(demo_data: Path, tmp_path: Path) -> None:
+    """A bit anywhere in any of its files: verify says so."""
+    (tmp_path / "a.txt").write_text("import os\n" * 1_000)
+    whole = tmp_path / "store"
+    tc.tokenize(tmp_path / "a.txt", whole, str(demo_data))
+    generator = np.random.default_rng(11)
+    files = sorted(path for path in whole.rglob("*") if path.is_file())
+    assert [path.name for path in files] == ["00000-00000.parquet", "ledger.json", "tokenizer.json", "00000-00000.bin"]
+    for path in files:
+        raw = path.read_bytes()
+        for place in generator.integers(0, len(raw), 40).tolist():
+            changed = bytearray(raw)
+            changed[place] ^= 1 << int(generator.integers(0, 8))
+            for damaged in (raw[:place], bytes(changed)):
+                path.write_bytes(damaged)
+                assert problems_of(whole) or is_same_json(damaged, raw)
+        path.write_bytes(raw)
+    assert tc.verify(whole) == []
+
+
+def problems_of(store: Path) -> list[str]:
+    try:
+        return tc.verify(store)
+    except InputError as error:
+        return [str(error)]
+
+
+def is_same_json(damaged: bytes, raw: bytes) -> bool:
+    """Whether only the white space of a ledger was changed."""
+    try:
+        return bool(json.loads(damaged) == json.loads(raw))
+    except ValueError:
+        return False

@@ -14,7 +14,7 @@ from helpers import float64_measures, texts_of, write_jsonl
 from models import save_model
 from taskcatalog.catalog.database import quoted
 from taskcatalog.catalog.schemas import top_table
-from taskcatalog.corpus.store import Store
+from taskcatalog.corpus.stores.store import Store
 from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.lm.load import Dtype
 from taskcatalog.tasks import prompts

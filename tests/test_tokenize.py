@@ -24,8 +24,8 @@ from helpers import invoke, refusal, texts_of, tree, write_jsonl
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.corpus.documents.batch import LONG_TEXT
-from taskcatalog.corpus.encoders import Encoder, FastEncoder, ReferenceEncoder, choose_engine, cut_before
-from taskcatalog.corpus.store import Store
+from taskcatalog.corpus.stores.store import Store
+from taskcatalog.corpus.tokenizing.encoders import Encoder, FastEncoder, ReferenceEncoder, choose_engine, cut_before
 from taskcatalog.errors import ConflictError, InputError, SettingsError
 
 
@@ -173,7 +173,8 @@ ODD = [
     " ", "   ", "\n", "\n\n\n", "\t", "\r\n", "a", "the", "Hello", "can't", "'LL", "12", "3456", "!!!", "...", "_",
     "\xe9", "e\u0301", "\u1100\u1161\u11a8", "\u212b", "\ufb01", "\u0344", "\u0f73", "\u0898\u0899", "\U0001e023\u0316",
     "\U0001f469\u200d\U0001f4bb", "\U0001f1eb\U0001f1f7", "\u4e2d\u6587", "\u0915\u093e", "\ufdfa", "\u0130", "\xdf",
-    "\0", "\x1c", "\x85", "\xa0", "\u2028", "\u3000", "\ufeff", "\u200b", "\ufffd", "\u0378", "\U000e0001", "\U0010ffff",
+    "\0", "\x1c", "\x85", "\xa0", "\u2028", "\u3000", "\ufeff", "\u200b",
+    "\ufffd", "\u0378", "\U000e0001", "\U0010ffff",
     "<|endoftext|>", "<|padding|>", "<|im_start|>", "|||EMAIL_ADDRESS|||", "<|end", "oftext|>", ">\u0338", " " * 30,
 ]  # fmt: skip
 

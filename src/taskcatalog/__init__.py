@@ -14,9 +14,9 @@ from taskcatalog.version import __version__
 if TYPE_CHECKING:
     from taskcatalog.catalog.catalogue import Catalogue, Completions
     from taskcatalog.catalog.catalogue import Catalogue as open  # noqa: A004, N813
-    from taskcatalog.corpus.convert import ConvertSettings, convert
-    from taskcatalog.corpus.open_store import StoreOptions, open_store
-    from taskcatalog.corpus.tokenize import TokenizeSettings, tokenize
+    from taskcatalog.corpus.converting.stage import ConvertSettings, convert
+    from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
+    from taskcatalog.corpus.tokenizing.stage import TokenizeSettings, tokenize
     from taskcatalog.counting.stage import NgramSettings, ngrams
     from taskcatalog.embedded.pipeline import demo
     from taskcatalog.errors import ConflictError, InputError, SettingsError, TaskcatalogError
@@ -28,22 +28,22 @@ _HOMES = {
     "Catalogue": "catalog.catalogue:Catalogue",
     "Completions": "catalog.catalogue:Completions",
     "ConflictError": "errors:ConflictError",
-    "ConvertSettings": "corpus.convert:ConvertSettings",
+    "ConvertSettings": "corpus.converting.stage:ConvertSettings",
     "InputError": "errors:InputError",
     "NgramSettings": "counting.stage:NgramSettings",
     "ScanSettings": "tasks.scan:ScanSettings",
     "SettingsError": "errors:SettingsError",
-    "StoreOptions": "corpus.open_store:StoreOptions",
+    "StoreOptions": "corpus.stores.open_store:StoreOptions",
     "TaskcatalogError": "errors:TaskcatalogError",
-    "TokenizeSettings": "corpus.tokenize:TokenizeSettings",
-    "convert": "corpus.convert:convert",
+    "TokenizeSettings": "corpus.tokenizing.stage:TokenizeSettings",
+    "convert": "corpus.converting.stage:convert",
     "demo": "embedded.pipeline:demo",
     "ngrams": "counting.stage:ngrams",
     "open": "catalog.catalogue:Catalogue",
-    "open_store": "corpus.open_store:open_store",
+    "open_store": "corpus.stores.open_store:open_store",
     "predict": "tasks.predict:predict",
     "scan": "tasks.scan:scan",
-    "tokenize": "corpus.tokenize:tokenize",
+    "tokenize": "corpus.tokenizing.stage:tokenize",
     "verify": "verification:verify",
 }
 

@@ -74,6 +74,10 @@ _CONFIG = click.option(
 _FORCE = click.option("--force", is_flag=True, help="Replace the output of a different run.")
 _MEMORY = click.option("--memory", metavar="SIZE", help="Memory to work within, as 8GB. Default: 8GB or half of all.")
 _WORKERS = click.option("--workers", type=int, metavar="N", help="How many to run side by side. Default: all cores.")
+_STAGING = click.option(
+    "--staging", type=_PATH, metavar="DIR",
+    help="For a URL: folder for what is not uploaded yet. Default: one in the user's cache.",
+)  # fmt: skip
 _MODEL_OPTIONS = [
     click.option("--revision", help="The model's branch, tag or commit on the hub, as step1000."),
     click.option("--label", help="Short name of the model in tables. Default: made from its name."),
@@ -84,18 +88,27 @@ _MODEL_OPTIONS = [
     ),
 ]  # fmt: skip
 _STORE_OPTIONS = [
-    click.option("--tokenizer", metavar="NAME_OR_PATH", help="For an MDS folder or a .bin, which have none."),
-    click.option("--sequence-length", type=int, metavar="N", help="For a .bin: tokens a model sees together. [2048]"),
-    click.option("--id-dtype", type=click.Choice(["uint16", "uint32"]), help="Type of the ids in a .bin. [uint16]"),
-]
+    click.option("--tokenizer", metavar="NAME_OR_PATH", help="For all but a token store: other kinds have none."),
+    click.option(
+        "--sequence-length", type=int, metavar="N",
+        help="Tokens a model sees together, where ids are one stream (.bin, Megatron, .ds). [2048]",
+    ),
+    click.option(
+        "--id-dtype", type=click.Choice(["uint16", "int32", "uint32", "int64", "uint64"]),
+        help="Type of the ids where nothing tells: in a flat .bin, in MDS columns of bytes. [uint16]",
+    ),
+    click.option("--column", help="Of an MDS folder: the column of ids, where there are several."),
+]  # fmt: skip
 
 
 def _with(options: list[Callable[..., Any]]) -> Callable[..., Any]:
     return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
-def _store_options(tokenizer: str | None, sequence_length: int | None, id_dtype: Any) -> tc.StoreOptions:
-    return tc.StoreOptions(tokenizer=tokenizer, sequence_length=sequence_length, id_dtype=id_dtype)
+def _store_options(options: dict[str, Any]) -> tc.StoreOptions:
+    """Takes the store's options out of a command's."""
+    names = ("tokenizer", "sequence_length", "id_dtype", "column")
+    return tc.StoreOptions(**{name: options.pop(name) for name in names})
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -130,7 +143,7 @@ def demo(out: Path) -> None:
 
 @main.command()
 @click.argument("source", nargs=-1, required=True)
-@click.option("--out", type=_PATH, required=True, metavar="STORE", help="Folder of the token store to make.")
+@click.option("--out", required=True, metavar="STORE", help="Folder or URL of the store to make.")
 @click.option(
     "--tokenizer", required=True, metavar="NAME_OR_PATH", help="A tokenizer.json, a folder with one, or a hub name."
 )
@@ -152,12 +165,18 @@ def demo(out: Path) -> None:
     "--engine", type=click.Choice(["auto", "gigatoken", "tokenizers"]), default="auto", show_default=True,
     help="What tokenizes; auto is gigatoken, checked against tokenizers, which takes over where they differ.",
 )  # fmt: skip
+@click.option(
+    "--format", type=click.Choice(["bin", "mds"]), default="bin", show_default=True,
+    help="bin: a token store. mds: MosaicML's shards, made from a token store that is kept in STORE.tokens.",
+)  # fmt: skip
+@_STAGING
 @_WORKERS
 @_FORCE
 @_CONFIG
 def tokenize(
-    source: tuple[str, ...], out: Path, tokenizer: str, engine: Any, workers: int | None, force: bool, **settings: Any
-) -> None:
+    source: tuple[str, ...], out: str, tokenizer: str, engine: Any, format: Any, staging: Path | None,  # noqa: A002
+    workers: int | None, force: bool, **settings: Any,
+) -> None:  # fmt: skip
     """Turn documents into a token store.
 
     SOURCE is a text file, JSONL or Parquet, a folder of them, a pattern ('data/*.jsonl.zst'), a URL (s3://, hf://,
@@ -168,7 +187,10 @@ def tokenize(
     taskcatalog tokenize corpus/ --out store --tokenizer EleutherAI/pythia-70m-deduped
     """
     chosen = tc.TokenizeSettings(**settings)
-    store = tc.tokenize(source, out, tokenizer, chosen, engine=engine, workers=workers, force=force)
+    store = tc.tokenize(
+        source, out, tokenizer, chosen,
+        format=format, engine=engine, staging=staging, workers=workers, force=force,
+    )  # fmt: skip
     click.echo(f"{out}: complete, {store.n_tokens:,} tokens in {store.n_sequences:,} sequences")
 
 
@@ -187,17 +209,14 @@ def tokenize(
 @click.option(
     "--hashes", type=click.Choice(["xxh64", "sha1", "none"]), help="For mds: digest of each shard in the index. [xxh64]"
 )
-@click.option(
-    "--staging", type=_PATH, metavar="DIR",
-    help="For a URL: folder for what is not uploaded yet. Default: one in the user's cache.",
-)  # fmt: skip
+@_STAGING
 @_WORKERS
 @_with(_STORE_OPTIONS)
 @_FORCE
 @_CONFIG
 def convert(
     store: str, out: str, format: Any, compression: str | None, size_limit: str | None,  # noqa: A002
-    hashes: Any, tokenizer: str | None, sequence_length: int | None, id_dtype: str | None, **options: Any,
+    hashes: Any, **options: Any,
 ) -> None:  # fmt: skip
     """Write a store in another format: a token store, MDS shards, or one flat file of ids.
 
@@ -214,7 +233,7 @@ def convert(
         size_limit=parse_size(size_limit) if size_limit else None,
         hashes=hashes,
     )
-    store_options = _store_options(tokenizer, sequence_length, id_dtype)
+    store_options = _store_options(options)
     made = tc.convert(store, out, settings, options=store_options, **options)
     dropped = made["dropped_tokens"]
     rest = f"; the last, partial sequence of {dropped:,} tokens is left out" if dropped else ""
@@ -222,7 +241,7 @@ def convert(
 
 
 @main.command()
-@click.argument("store", type=_PATH)
+@click.argument("store")
 @click.option("--out", type=_PATH, required=True, metavar="CATALOG", help="Folder of the catalogue to make.")
 @click.option("-n", type=int, multiple=True, default=(2, 3), show_default=True, help="Lengths to count, 2 to 5.")
 @click.option(
@@ -238,15 +257,13 @@ def convert(
 @_with(_STORE_OPTIONS)
 @_FORCE
 @_CONFIG
-def ngrams(
-    store: Path, out: Path, memory: str | None, workers: int | None, tokenizer: str | None,
-    sequence_length: int | None, id_dtype: str | None, force: bool, **settings: Any,
-) -> None:  # fmt: skip
+def ngrams(store: str, out: Path, memory: str | None, workers: int | None, force: bool, **settings: Any) -> None:
     """Count a store's n-grams into a catalogue, with prefix and top tables.
 
-    STORE is a token store, a folder of MDS shards, or a flat .bin of ids.
+    STORE is a token store, a folder of MDS shards, a Megatron dataset (.bin and .idx), datatrove's .ds, or a flat
+    .bin of ids, here or behind a URL.
     """
-    options = _store_options(tokenizer, sequence_length, id_dtype)
+    options = _store_options(settings)
     rows = tc.ngrams(
         store, out, tc.NgramSettings(**settings), options=options, memory=memory, workers=workers, force=force
     )
@@ -269,7 +286,7 @@ def predict(catalog: Path, models: tuple[str, ...], **options: Any) -> None:
 
 
 @main.command()
-@click.argument("store", type=_PATH)
+@click.argument("store")
 @click.option("--model", required=True, metavar="NAME_OR_PATH", help="Hub name or folder.")
 @click.option("--out", type=_PATH, required=True, metavar="CATALOG", help="The catalogue to add the table to.")
 @click.option("--prompt-length", type=int, default=4, show_default=True, help="Tokens of the short prompt.")
@@ -288,9 +305,8 @@ def predict(catalog: Path, models: tuple[str, ...], **options: Any) -> None:
 @_FORCE
 @_CONFIG
 def scan(
-    store: Path, model: str, out: Path, prompt_length: int, min_probability: float, min_divergence: float,
-    divergence: Any, max_tokens: int | None, bos: str, tokenizer: str | None, sequence_length: int | None,
-    id_dtype: str | None, **options: Any,
+    store: str, model: str, out: Path, prompt_length: int, min_probability: float, min_divergence: float,
+    divergence: Any, max_tokens: int | None, bos: str, **options: Any,
 ) -> None:  # fmt: skip
     """Find the short prompts whose meaning changes with one more token in front (first-token deletion)."""
     settings = tc.ScanSettings(
@@ -301,7 +317,7 @@ def scan(
         max_tokens=max_tokens,
         bos=bos == "yes",
     )
-    store_options = _store_options(tokenizer, sequence_length, id_dtype)
+    store_options = _store_options(options)
     _print_rows(f"{out}: complete", tc.scan(store, model, out, settings, options=store_options, **options))
 
 
@@ -349,12 +365,12 @@ def complete(catalog: Path, text: str, limit: int) -> None:
 
 
 @main.command()
-@click.argument("path", type=_PATH)
+@click.argument("path")
 @_with(_STORE_OPTIONS)
 @_CONFIG
-def verify(path: Path, tokenizer: str | None, sequence_length: int | None, id_dtype: str | None) -> None:
+def verify(path: str, **options: Any) -> None:
     """Check a store or a catalogue: checksums of all files, and the rules that hold between tables."""
-    problems = tc.verify(path, _store_options(tokenizer, sequence_length, id_dtype))
+    problems = tc.verify(path, _store_options(options))
     if problems:
         for problem in problems:
             click.echo(problem, err=True)

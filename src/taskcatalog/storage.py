@@ -8,7 +8,7 @@ import io
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from upath import UPath
 
@@ -54,6 +54,16 @@ def is_folder(path: AnyPath) -> bool:
     return path.is_dir() if isinstance(path, Path) else _tried(path, lambda: bool(path.fs.isdir(path.path)))
 
 
+def list_folder(path: AnyPath) -> list[AnyPath]:
+    """All that lies directly in a folder, sorted by name. Raises InputError where it cannot be listed."""
+    if isinstance(path, Path):
+        try:
+            return sorted(path.iterdir(), key=lambda found: found.name)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be listed: {error.strerror}") from error
+    return _tried(path, lambda: sorted(path.iterdir(), key=lambda found: found.name))
+
+
 def size_of(path: AnyPath) -> int:
     """Bytes of a file. Raises InputError where it is missing or its server does not say."""
     if isinstance(path, Path):
@@ -84,7 +94,7 @@ def read_bytes(path: AnyPath, start: int = 0, stop: int | None = None) -> bytes:
     return _tried(path, lambda: _whole_range(path, start, size)) if size > start else b""
 
 
-def open_to_read(path: AnyPath) -> IO[bytes]:
+def open_to_read(path: AnyPath) -> io.BufferedReader:
     """The file, opened to be read from its start or from anywhere. Raises InputError where it is missing."""
     if isinstance(path, Path):
         try:
@@ -148,6 +158,8 @@ class _RemoteFile(io.RawIOBase):
 
 def _whole_range(path: UPath, start: int, stop: int) -> bytes:
     content = path.fs.cat_file(path.path, start=start, end=stop)
+    if start and len(content) >= stop:  # a web server that knows no ranges sends all of the file
+        content = content[start:stop]
     if len(content) != stop - start:
         raise ConnectionError(f"only {len(content)} of {stop - start} bytes arrived")
     return cast(bytes, content)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from taskcatalog.errors import InputError
-from taskcatalog.storage import AnyPath, read_bytes
+from taskcatalog.storage import AnyPath, open_to_read, read_bytes
 
 _TEMPORARY = ".partial"
 
@@ -68,8 +68,8 @@ def parse_json(content: bytes, path: AnyPath) -> Any:
         raise InputError(f"{path}: is not JSON ({error}): the file is damaged") from error
 
 
-def sha256_of_file(path: Path) -> str:
-    with path.open("rb") as file:
+def sha256_of_file(path: AnyPath) -> str:
+    with open_to_read(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

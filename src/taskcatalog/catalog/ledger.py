@@ -4,7 +4,10 @@ A folder that a stage writes holds ``ledger.json``::
 
     {"format": 1, "stage": "ngrams", "version": "0.1.0", "complete": true,
      "inputs": {...}, "settings": {...}, "facts": {...},
-     "parts": {"merge-2-00000": {"files": {"bigrams/00000.parquet": {"bytes": 1, "sha256": "…"}}, "facts": {...}}}}
+     "parts": {"merge-2-00000": {"files": {"bigrams/00000.parquet": {"bytes": 1, "sha256": "…"}}, "facts": {...}}},
+     "sha256": "…"}
+
+The last is the digest of all the rest, so a ledger that was changed is no ledger.
 
 While the stage runs, each finished part is one line of ``ledger.parts.jsonl`` beside it; at the end these
 lines move into ``ledger.json``, sorted by name. So the ledger, and not the existence of a file, says what is
@@ -14,6 +17,7 @@ for the stage alone and go when it is complete.
 Paths in a ledger are relative to its folder: a folder may be moved.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -25,7 +29,7 @@ from typing import Any, Self, cast
 
 from taskcatalog.catalog.files import folder_locked, is_temporary, read_json, sha256_of_file, write_json
 from taskcatalog.errors import ConflictError, InputError
-from taskcatalog.storage import AnyPath, is_file, read_bytes
+from taskcatalog.storage import AnyPath, is_file, read_bytes, size_of
 from taskcatalog.version import __version__
 
 FORMAT = 1
@@ -73,6 +77,8 @@ class Ledger:
         content = read_json(folder / _LEDGER)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError(f"{folder / _LEDGER}: is not a ledger of format {FORMAT}: made by another version?")
+        if content.pop("sha256", None) != _digest(content):
+            raise InputError(f"{folder / _LEDGER}: is not as it was written: restore it, or make {folder} anew")
         parts = {name: Part(**part) for name, part in content["parts"].items()}
         ledger = cls(
             # A folder behind a URL can be looked at as one here can; only what writes needs it here.
@@ -214,9 +220,12 @@ class Ledger:
         if self.complete or not is_file(journal):
             return {}
         # A kill may have cut the last line: a line counts once its end is there.
-        lines = read_bytes(journal).decode().rpartition("\n")[0].splitlines()
-        records = [json.loads(line) for line in lines]
-        return {record["name"]: Part(files=record["files"], facts=record["facts"]) for record in records}
+        lines = read_bytes(journal).rpartition(b"\n")[0].splitlines()
+        try:
+            records = [json.loads(line) for line in lines]
+            return {record["name"]: Part(files=record["files"], facts=record["facts"]) for record in records}
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{journal}: is damaged ({error}): remove {self.folder} and begin anew") from error
 
     def _write(self) -> None:
         """Writes the whole ledger; the journal's lines are in it, so the journal goes."""
@@ -230,7 +239,7 @@ class Ledger:
             "facts": self.facts,
             "parts": {name: {"files": part.files, "facts": part.facts} for name, part in self.parts.items()},
         }
-        write_json(self.folder / _LEDGER, content)
+        write_json(self.folder / _LEDGER, content | {"sha256": _digest(content)})
         (self.folder / _JOURNAL).unlink(missing_ok=True)
 
     def _remove_unrecorded(self) -> None:
@@ -249,11 +258,15 @@ class Ledger:
                 path.unlink()
 
 
-def _problem(path: Path, facts: Mapping[str, Any]) -> str | None:
-    if not path.is_file():
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _problem(path: AnyPath, facts: Mapping[str, Any]) -> str | None:
+    if not is_file(path):
         return f"{path}: is missing"
-    if path.stat().st_size != facts["bytes"]:
-        return f"{path}: has {path.stat().st_size} bytes, the ledger says {facts['bytes']}"
+    if (size := size_of(path)) != facts["bytes"]:
+        return f"{path}: has {size} bytes, the ledger says {facts['bytes']}"
     if "sha256" in facts and sha256_of_file(path) != facts["sha256"]:
         return f"{path}: its content is not what the ledger says (SHA-256 differs)"
     return None

@@ -107,3 +107,17 @@ def scan_schema(ids: DTypeLike) -> pa.Schema:
 
 
 _SCAN_TEXTS = ("text", "token_short", "token_long", "context")
+
+
+def documents_schema() -> pa.Schema:
+    """The document index of a token store."""
+    text = pa.dictionary(pa.int32(), pa.string())
+    return pa.schema(
+        [
+            pa.field("start", pa.uint64(), nullable=False),  # in the part
+            pa.field("n_tokens", pa.uint64(), nullable=False),
+            pa.field("source", text, nullable=False),
+            pa.field("place", pa.uint64(), nullable=False),  # line or row, from 1; 0 for a file that is one document
+            pa.field("meta", text),
+        ]
+    )

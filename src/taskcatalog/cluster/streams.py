@@ -59,7 +59,8 @@ class _Run:
 
     def finish(self, stream: str, result: PartResult) -> None:
         name = _part_name(stream, self.parts_done(stream))
-        self.ledger.finish_part(name, result.files, dict(result.facts) | {"amount": result.amount})
+        facts = dict(result.facts) | {"amount": result.amount}
+        self.ledger.finish_part(name, result.files, facts, result.elsewhere)
         self.bar.update(result.amount)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from taskcatalog.catalog.files import written_atomically
 from taskcatalog.cluster.local import PartResult
-from taskcatalog.corpus.store import Store, check_ids, stretches
+from taskcatalog.corpus.stores.store import Store, check_ids, stretches
 from taskcatalog.counting.kernels import count_each_id
 from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import count_grams, run_files, shorten, write_run

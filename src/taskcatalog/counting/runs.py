@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskcatalog.catalog.files import written_atomically
-from taskcatalog.corpus.store import Sequences
+from taskcatalog.corpus.stores.store import Sequences
 from taskcatalog.counting.kernels import count_heads, merge_two, scatter_payloads, sort_and_count
 from taskcatalog.counting.keys import KeyLayout
 

@@ -9,13 +9,14 @@ from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import MAX_N, ngram_table, prefix_table, top_table
 from taskcatalog.cluster.local import Work, run_parts
-from taskcatalog.corpus.open_store import StoreOptions, open_store
-from taskcatalog.corpus.store import Store
+from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
+from taskcatalog.corpus.stores.store import Store
 from taskcatalog.counting.count import count_part, count_parts, sequences_that_fit
 from taskcatalog.counting.merge import merge_part, merge_parts
 from taskcatalog.counting.top import write_top_table
 from taskcatalog.errors import SettingsError
 from taskcatalog.sizes import memory_budget, worker_count
+from taskcatalog.storage import AnyPath
 
 STAGE = "ngrams"
 
@@ -42,7 +43,7 @@ class NgramSettings:
 
 
 def ngrams(
-    store: str | Path,
+    store: str | AnyPath,
     out: str | Path,
     settings: NgramSettings | None = None,
     *,

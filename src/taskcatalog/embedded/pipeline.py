@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from taskcatalog.catalog.catalogue import Catalogue
-from taskcatalog.corpus.tokenize import TokenizeSettings, tokenize
+from taskcatalog.corpus.tokenizing.stage import TokenizeSettings, tokenize
 from taskcatalog.counting.stage import NgramSettings, ngrams
 from taskcatalog.display import columns, visible
 from taskcatalog.embedded.standard_library import standard_library_sources

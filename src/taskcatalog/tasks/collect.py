@@ -10,7 +10,7 @@ from taskcatalog.catalog.parquet import table_writer
 from taskcatalog.catalog.schemas import id_columns, ngram_schema
 from taskcatalog.catalog.sorting import parquet_files, write_sorted
 from taskcatalog.cluster.local import PartResult
-from taskcatalog.corpus.store import Store, check_ids, stretches
+from taskcatalog.corpus.stores.store import Store, check_ids, stretches
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, distinct_rows
 
 _TOKENS_AT_ONCE = 1 << 20

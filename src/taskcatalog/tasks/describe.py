@@ -11,7 +11,7 @@ import pyarrow as pa
 from taskcatalog.catalog.parquet import table_writer
 from taskcatalog.catalog.schemas import scan_schema
 from taskcatalog.catalog.sorting import parquet_files, sorted_batches, write_sorted
-from taskcatalog.corpus.store import Sequences, Store
+from taskcatalog.corpus.stores.store import Sequences, Store
 from taskcatalog.lm.model import ModelName
 
 _CONTEXT = 5

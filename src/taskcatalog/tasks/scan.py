@@ -6,12 +6,13 @@ from pathlib import Path
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.cluster.local import Work, run_parts
-from taskcatalog.corpus.open_store import StoreOptions, open_store
-from taskcatalog.corpus.store import Store, stretches
+from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
+from taskcatalog.corpus.stores.store import Store, stretches
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.load import Dtype, FoundModel, find_model
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.sizes import memory_budget
+from taskcatalog.storage import AnyPath
 from taskcatalog.tasks.checks import check_ids_known
 from taskcatalog.tasks.collect import collect_part, collect_parts, merge_collected, prompts_schema
 from taskcatalog.tasks.describe import write_tasks
@@ -52,7 +53,7 @@ class ScanSettings:
 
 
 def scan(
-    store: str | Path,
+    store: str | AnyPath,
     model: str,
     out: str | Path,
     settings: ScanSettings | None = None,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from taskcatalog.errors import InputError
 
-BATCH_BYTES = 4 << 20
+BATCH_BYTES = 2 << 20
 """About as much of a source is read at once."""
 BATCH_DOCUMENTS = 1 << 14
 """And no more documents than this."""

@@ -28,7 +28,13 @@ _OPENERS: dict[str, Callable[[IO[bytes]], Any]] = {
     ".bz2": bz2.open,
 }
 SUFFIXES = frozenset(_OPENERS)
-DAMAGE: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, cast(type[Exception], isal_zlib.error), lzma.LZMAError)
+DAMAGE: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    zlib.error,
+    cast(type[Exception], isal_zlib.error),
+    lzma.LZMAError,
+)
 """What reading damaged or vanishing files raises."""
 
 

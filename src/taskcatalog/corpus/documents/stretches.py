@@ -9,6 +9,7 @@ from taskcatalog.corpus.documents.compressed import SUFFIXES
 from taskcatalog.corpus.documents.find import Source
 from taskcatalog.corpus.documents.hub import dataset_stretches, read_dataset
 from taskcatalog.corpus.documents.jsonl import line_stretches, read_jsonl
+from taskcatalog.corpus.documents.mds import read_mds
 from taskcatalog.corpus.documents.parquet import read_parquet, row_group_stretches
 from taskcatalog.corpus.documents.text import read_text
 from taskcatalog.storage import locate
@@ -63,5 +64,7 @@ def read_stretch(stretch: Stretch, reading: Reading, choice: DatasetChoice) -> I
     elif stretch.source.kind == "dataset":
         assert stop is not None
         yield from read_dataset(name, choice.subset, choice.split, start, stop, reading)
+    elif stretch.source.kind == "mds":
+        yield from read_mds(name, reading)
     else:
         yield from read_text(name, reading)

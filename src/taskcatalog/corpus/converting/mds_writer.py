@@ -24,7 +24,7 @@ import pyarrow as pa
 import xxhash
 
 from taskcatalog.catalog.files import read_json, written_atomically
-from taskcatalog.corpus.store import Sequences
+from taskcatalog.corpus.stores.store import Sequences
 from taskcatalog.errors import SettingsError
 
 Entry: TypeAlias = dict[str, Any]

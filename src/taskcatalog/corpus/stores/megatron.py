@@ -20,12 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.corpus.id_file import IdFiles
-from taskcatalog.corpus.listing import list_folder
-from taskcatalog.corpus.megatron_index import MegatronIndex, check_items, read_index
-from taskcatalog.corpus.stream import StreamStore
+from taskcatalog.corpus.stores.id_file import IdFiles
+from taskcatalog.corpus.stores.megatron_index import MegatronIndex, check_items, read_index
+from taskcatalog.corpus.stores.stream_store import StreamStore
 from taskcatalog.errors import InputError
-from taskcatalog.storage import AnyPath, is_file
+from taskcatalog.storage import AnyPath, is_file, list_folder
 
 _PIECE = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.bin")
 

@@ -3,8 +3,8 @@
 from numpy.typing import DTypeLike
 
 from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.corpus.id_file import IdFiles
-from taskcatalog.corpus.stream import StreamStore
+from taskcatalog.corpus.stores.id_file import IdFiles
+from taskcatalog.corpus.stores.stream_store import StreamStore
 from taskcatalog.storage import AnyPath
 
 

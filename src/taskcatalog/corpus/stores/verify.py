@@ -1,18 +1,21 @@
 """Whether a store is what its ledger says, and its ids are within the vocabulary."""
 
-from pathlib import Path
-
 from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.corpus.open_store import StoreOptions, open_store
-from taskcatalog.corpus.store import check_ids, stretches
+from taskcatalog.corpus.stores.mds import problems_of_mds
+from taskcatalog.corpus.stores.mds_format import has_index
+from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
+from taskcatalog.corpus.stores.store import check_ids, stretches
 from taskcatalog.errors import InputError
+from taskcatalog.storage import AnyPath
 
 _SEQUENCES_AT_ONCE = 1_024
 
 
-def verify_store(path: Path, options: StoreOptions | None = None) -> list[str]:
+def verify_store(path: AnyPath, options: StoreOptions | None = None) -> list[str]:
     """Problems of a store, one line each; reads all of it. Raises InputError where ``path`` is no store."""
     if Ledger.exists(path) and (problems := Ledger.read(path).damaged_files()):
+        return problems
+    if has_index(path) and (problems := problems_of_mds(path)):
         return problems
     store = open_store(path, options)
     try:

@@ -13,8 +13,8 @@ from typing import Any
 from taskcatalog.catalog.files import sha256_of_file
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.cluster.local import PartResult, Work, run_parts
-from taskcatalog.corpus.pieces import Piece, cut_into_pieces, sequences_in_piece, tokens_of_one_length
-from taskcatalog.corpus.store import Store
+from taskcatalog.corpus.converting.pieces import Piece, cut_into_pieces, sequences_in_piece, tokens_of_one_length
+from taskcatalog.corpus.stores.store import Store
 from taskcatalog.errors import ConflictError, SettingsError
 from taskcatalog.storage import AnyPath, is_remote, locate
 

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.corpus.id_file import IdFiles, NumberFile
-from taskcatalog.corpus.listing import list_folder
-from taskcatalog.corpus.stream import StreamStore
+from taskcatalog.corpus.stores.id_file import IdFiles, NumberFile
+from taskcatalog.corpus.stores.stream_store import StreamStore
 from taskcatalog.errors import InputError, SettingsError
-from taskcatalog.storage import AnyPath, is_file, is_folder, read_bytes, size_of
+from taskcatalog.storage import AnyPath, is_file, is_folder, list_folder, read_bytes, size_of
 
 _SUFFIX = ".ds"
 _ID_TYPES = {2: "uint16", 4: "uint32"}

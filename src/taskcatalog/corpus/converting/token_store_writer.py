@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from taskcatalog.catalog.files import written_atomically
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.parquet import table_writer
+from taskcatalog.catalog.schemas import documents_schema
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.cluster.local import PartResult, Work, run_parts
+from taskcatalog.corpus.converting.pieces import Piece, cut_into_pieces, sequences_in_piece, tokens_of_one_length
 from taskcatalog.corpus.destination import Destination
-from taskcatalog.corpus.pieces import Piece, cut_into_pieces, sequences_in_piece, tokens_of_one_length
-from taskcatalog.corpus.store import Store
-from taskcatalog.corpus.token_store import STAGE, documents_schema
+from taskcatalog.corpus.stores.store import Store
+from taskcatalog.corpus.stores.token_store import STAGE
 from taskcatalog.errors import InputError
 
 _TOKENIZER_PART = "tokenizer"

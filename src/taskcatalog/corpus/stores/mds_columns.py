@@ -28,7 +28,7 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from taskcatalog.corpus.mds_format import Places, Shard, read_integers, value_places
+from taskcatalog.corpus.stores.mds_format import Places, Shard, read_integers, value_places
 from taskcatalog.errors import InputError
 
 TEXTS = ("str", "json", "str_int", "str_float", "str_decimal")

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taskcatalog.corpus.id_file import NumberFile
-from taskcatalog.corpus.store import stretches
+from taskcatalog.corpus.stores.id_file import NumberFile
+from taskcatalog.corpus.stores.store import stretches
 from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, read_bytes, size_of
 

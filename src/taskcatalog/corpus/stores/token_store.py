@@ -5,8 +5,8 @@
     STORE/
       ledger.json                  stage "tokenize"; its facts describe the store
       tokenizer.json               the tokenizer, as it was given
-      tokens/00000.bin, …          the ids, little-endian uint16 or uint32, one file a part
-      documents/00000.parquet, …   for each document its first token (in its part), number of tokens,
+      tokens/00000-00000.bin, …    the ids, little-endian uint16 or uint32, one file a part
+      documents/00000-00000.parquet, …   for each document its first token (in its part), number of tokens,
                                    source file and place in it, and a field of its own, one file a part
 
 Sequences run over the parts as if they were one file; the last sequence may be shorter.
@@ -24,25 +24,12 @@ from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import id_dtype
 from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.corpus.id_file import IdFiles, side_by_side
-from taskcatalog.corpus.store import Sequences, uniform_ends
+from taskcatalog.corpus.stores.id_file import IdFiles, side_by_side
+from taskcatalog.corpus.stores.store import Sequences, uniform_ends
 from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, is_file, open_to_read, size_of
 
 STAGE = "tokenize"
-
-
-def documents_schema() -> pa.Schema:
-    text = pa.dictionary(pa.int32(), pa.string())
-    return pa.schema(
-        [
-            pa.field("start", pa.uint64(), nullable=False),  # in the part
-            pa.field("n_tokens", pa.uint64(), nullable=False),
-            pa.field("source", text, nullable=False),
-            pa.field("place", pa.uint64(), nullable=False),  # line or row, from 1; 0 for a file that is one document
-            pa.field("meta", text),
-        ]
-    )
 
 
 class TokenStore:
@@ -53,7 +40,7 @@ class TokenStore:
         self.path = path
         self._ledger = Ledger.read(path)
         if not self._ledger.complete:
-            raise InputError(f"{path}: is not finished: run its 'taskcatalog tokenize' command again to go on")
+            raise InputError(f"{path}: is not finished: run the command that makes it again, to go on")
         facts, settings = self._ledger.facts, self._ledger.settings
         self.vocabulary: Vocabulary | None = Vocabulary.read(path / "tokenizer.json")
         self.corpus = Corpus(

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from taskcatalog.corpus.mds import MdsStore
-from taskcatalog.corpus.store import Sequences, Store, check_ids, stretches
+from taskcatalog.corpus.stores.mds import MdsStore
+from taskcatalog.corpus.stores.store import Sequences, Store, check_ids, stretches
 from taskcatalog.errors import InputError
 
 _TOKENS_AT_ONCE = 1 << 22

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from taskcatalog.corpus.id_file import side_by_side
+from taskcatalog.corpus.stores.id_file import side_by_side
 from taskcatalog.storage import AnyPath, read_bytes, size_of
 
 _BLOCK = 65_536

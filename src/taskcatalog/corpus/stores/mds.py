@@ -17,8 +17,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.corpus.fingerprint import fingerprint_of_files
-from taskcatalog.corpus.mds_columns import (
+from taskcatalog.corpus.stores.fingerprint import fingerprint_of_files
+from taskcatalog.corpus.stores.mds_columns import (
     TEXTS,
     gather,
     number_encoding,
@@ -27,8 +27,16 @@ from taskcatalog.corpus.mds_columns import (
     read_column,
     read_texts,
 )
-from taskcatalog.corpus.mds_format import Column, Places, Shard, read_checked, read_shard, read_shards, value_places
-from taskcatalog.corpus.store import Sequences, starts_after
+from taskcatalog.corpus.stores.mds_format import (
+    Column,
+    Places,
+    Shard,
+    read_checked,
+    read_shard,
+    read_shards,
+    value_places,
+)
+from taskcatalog.corpus.stores.store import Sequences, starts_after
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.storage import AnyPath
 

@@ -7,7 +7,6 @@ ids and a file of documents.
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,16 +17,19 @@ from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.vocabulary import END_OF_TEXT_TOKENS, Vocabulary
 from taskcatalog.cluster.local import Work
 from taskcatalog.cluster.streams import run_streams
+from taskcatalog.corpus.converting.stage import ConvertSettings, convert
+from taskcatalog.corpus.destination import Destination, destination
 from taskcatalog.corpus.documents.find import Source, find_sources
 from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, cut_source
-from taskcatalog.corpus.encoders import Engine, EngineDiffersError, choose_engine
-from taskcatalog.corpus.open_store import DEFAULT_SEQUENCE_LENGTH
-from taskcatalog.corpus.token_store import STAGE, TokenStore
-from taskcatalog.corpus.tokenize_stream import Stream, sample_texts, tokenize_stream
-from taskcatalog.corpus.tokenizers import find_tokenizer
+from taskcatalog.corpus.find_tokenizer import find_tokenizer
+from taskcatalog.corpus.stores.open_store import DEFAULT_SEQUENCE_LENGTH
+from taskcatalog.corpus.stores.token_store import STAGE, TokenStore
+from taskcatalog.corpus.tokenizing.encoders import Engine, EngineDiffersError, choose_engine
+from taskcatalog.corpus.tokenizing.stream import Stream, sample_texts, tokenize_stream
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.progress import note
 from taskcatalog.sizes import worker_count
+from taskcatalog.storage import AnyPath, locate
 
 AskedEngine = Literal["auto", "gigatoken", "tokenizers"]
 _TOKENIZER_PART = "tokenizer"
@@ -69,39 +71,55 @@ class TokenizeSettings:
 
 def tokenize(
     sources: str | Path | Iterable[str | Path],
-    out: str | Path,
+    out: str | AnyPath,
     tokenizer: str,
     settings: TokenizeSettings | None = None,
     *,
+    format: Literal["bin", "mds"] = "bin",  # noqa: A002 the word that users know
     engine: AskedEngine = "auto",
+    staging: str | Path | None = None,
     workers: int | None = None,
     force: bool = False,
 ) -> TokenStore:
-    """Makes a token store at ``out`` from text files, JSONL, Parquet, MDS or Hugging Face datasets.
+    """Makes a token store (``bin``) or a set of MDS shards (``mds``) at ``out``; returns the token store.
 
     ``sources`` are paths, folders, patterns, URLs or names of datasets (see ``documents.find``). ``tokenizer`` is
     a ``tokenizer.json``, a folder with one, or a hub name. The same call again goes on where it was stopped, or
     opens the finished store. ``engine`` forces one of the two engines (see ``encoders``); their ids are the same.
 
+    ``out`` may be a URL: then ``staging`` is a folder for what is not uploaded yet, by default in the user's
+    cache. MDS is converted from a token store that is kept beside it, in ``out`` + ``.tokens`` or, for a URL, in
+    the staging folder: it knows where documents came from, and MDS does not.
+
     Raises InputError for a source or tokenizer that cannot be read, ConflictError where ``out`` holds
-    something else (``force`` replaces another token store).
+    something else (``force`` replaces another run's output).
     """
     settings = settings or TokenizeSettings()
     workers = worker_count(workers)
+    if format == "mds":
+        to = destination(out, staging)
+        tokens = to.folder.with_name(to.folder.name + ".tokens")
+        tokenize(sources, tokens, tokenizer, settings, engine=engine, workers=workers, force=force)
+        convert(tokens, out, ConvertSettings(format="mds"), staging=staging, workers=workers, force=force)
+        return TokenStore(tokens)
+    if format != "bin":
+        raise SettingsError(f"format is {format!r}: it must be bin or mds")
+    to = destination(out, staging)
     found = find_sources([sources] if isinstance(sources, str | Path) else sources)
     vocabulary = Vocabulary.read(find_tokenizer(tokenizer))
     end_of_text = _end_of_text(vocabulary, settings)
     inputs = {"tokenizer": vocabulary.sha256, "sources": _description(found)}
-    with Ledger.begin(Path(out), STAGE, inputs, asdict(settings), force) as ledger:
+    with to.begin(STAGE, inputs, asdict(settings), force) as ledger:
         if not ledger.complete:
-            streams = _streams(found, vocabulary.path, ledger.folder, settings, end_of_text)
-            engine = _run(ledger, streams, vocabulary, engine, workers)
+            streams = _streams(found, vocabulary.path, to, settings, end_of_text)
+            used = _run(ledger, streams, vocabulary, engine, workers)
             _check_documents(ledger)
-            _keep_tokenizer(ledger, vocabulary)
-            facts = _facts(ledger, end_of_text, engine)
+            _keep_tokenizer(ledger, vocabulary, to)
+            facts = _facts(ledger, end_of_text, used)
             _say_skipped(ledger, facts["skipped"])
             ledger.finish(facts)
-    return TokenStore(Path(out))
+        to.publish(ledger)
+    return TokenStore(locate(out))
 
 
 def _run(ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, asked: AskedEngine, workers: int) -> Engine:
@@ -175,15 +193,18 @@ def _say_skipped(ledger: Ledger, skipped: int) -> None:
         note(f"{skipped:,} documents or files could not be read and were left out, the first of them: {first}")
 
 
-def _keep_tokenizer(ledger: Ledger, vocabulary: Vocabulary) -> None:
+def _keep_tokenizer(ledger: Ledger, vocabulary: Vocabulary, to: Destination) -> None:
+    if _TOKENIZER_PART in ledger.parts:
+        return
     kept = ledger.folder / "tokenizer.json"
     with written_atomically(kept) as temporary:
-        shutil.copyfile(vocabulary.path, temporary)
-    ledger.finish_part(_TOKENIZER_PART, [kept], {})
+        temporary.write_bytes(vocabulary.content)
+    result = to.finished([kept], 0, {})
+    ledger.finish_part(_TOKENIZER_PART, result.files, {}, result.elsewhere)
 
 
 def _streams(
-    sources: list[Source], tokenizer: Path, folder: Path, settings: TokenizeSettings, end_of_text: int | None
+    sources: list[Source], tokenizer: Path, to: Destination, settings: TokenizeSettings, end_of_text: int | None
 ) -> list[Stream]:
     """Groups of stretches of about equal size; which they are depends on the sources alone."""
     part_bytes = min(max(sum(source.n_bytes for source in sources) // _PARTS, _SMALLEST_PART), _LARGEST_PART)
@@ -210,7 +231,7 @@ def _streams(
             on_error=settings.on_error,
             before=end_of_text if settings.separator == "both" else None,
             after=end_of_text if settings.separator != "none" else None,
-            folder=folder,
+            to=to,
         )
         for i, group in enumerate(groups)
     ]

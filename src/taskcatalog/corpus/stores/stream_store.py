@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.corpus.fingerprint import fingerprint_of_files
-from taskcatalog.corpus.store import Sequences, starts_after, stretches, uniform_ends
+from taskcatalog.corpus.stores.fingerprint import fingerprint_of_files
+from taskcatalog.corpus.stores.store import Sequences, starts_after, stretches, uniform_ends
 from taskcatalog.storage import AnyPath
 
 DEFAULT_SEQUENCE_LENGTH = 2_048

@@ -22,10 +22,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from taskcatalog.corpus.listing import list_folder
-from taskcatalog.corpus.mds_codecs import CODECS, DAMAGE, decompress
+from taskcatalog.corpus.stores.mds_codecs import CODECS, DAMAGE, decompress
 from taskcatalog.errors import InputError
-from taskcatalog.storage import AnyPath, exists, is_file, is_folder, is_remote, read_bytes
+from taskcatalog.storage import AnyPath, exists, is_file, is_folder, is_remote, list_folder, read_bytes
 
 INDEX = "index.json"
 _VERSION = 2

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from taskcatalog.catalog.files import written_atomically
 from taskcatalog.catalog.parquet import TableWriter, table_writer
-from taskcatalog.catalog.schemas import id_dtype
+from taskcatalog.catalog.schemas import documents_schema, id_dtype
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.cluster.local import PartResult
+from taskcatalog.corpus.destination import Destination
 from taskcatalog.corpus.documents.batch import BATCH_DOCUMENTS, Batch, Problems, Reading
 from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, read_stretch
-from taskcatalog.corpus.encoders import Encoded, Encoder, Engine, cut_before, make_encoder
-from taskcatalog.corpus.token_store import documents_schema
+from taskcatalog.corpus.tokenizing.encoders import Encoded, Encoder, Engine, cut_before, make_encoder
 
-GROUP_CHARACTERS = 4 << 20
+GROUP_CHARACTERS = 2 << 20
 """About as much text is encoded at once."""
 _PART_CHARACTERS = 256 << 20
 """A part that has more ends: a killed run does no more than that again in each stream."""
@@ -52,8 +52,7 @@ class Stream:
     """The id in front of each document, if any."""
     after: int | None
     """The id behind each document, if any."""
-    folder: Path
-    """Of the token store."""
+    to: Destination
 
     @property
     def n_bytes(self) -> int:
@@ -119,7 +118,8 @@ class _PartWriter:
 
     def __enter__(self) -> "_PartWriter":
         name = f"{self.stream.name}-{self.number:05d}"
-        self.files = [self.stream.folder / f"tokens/{name}.bin", self.stream.folder / f"documents/{name}.parquet"]
+        folder = self.stream.to.folder
+        self.files = [folder / f"tokens/{name}.bin", folder / f"documents/{name}.parquet"]
         self._dtype = id_dtype(len(_vocabulary(self.stream.tokenizer))).newbyteorder("<")
         with ExitStack() as stack:
             path = stack.enter_context(written_atomically(self.files[0]))
@@ -161,7 +161,7 @@ class _PartWriter:
 
     def result(self, amount: int, facts: dict[str, Any]) -> PartResult:
         counted = {"tokens": self.n_tokens, "documents": self.n_documents}
-        return PartResult(files=self.files, amount=amount, facts=counted | facts)
+        return self.stream.to.finished(self.files, amount, counted | facts)
 
 
 def _separated(

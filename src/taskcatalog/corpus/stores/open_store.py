@@ -5,16 +5,16 @@ from typing import Literal, get_args
 
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.corpus.datatrove import find_token_files, open_datatrove
-from taskcatalog.corpus.flat import open_flat
-from taskcatalog.corpus.mds import MdsStore
-from taskcatalog.corpus.mds_format import has_index
-from taskcatalog.corpus.megatron import find_index, open_megatron, whole_of_piece
-from taskcatalog.corpus.megatron_index import is_index
-from taskcatalog.corpus.store import Store
-from taskcatalog.corpus.stream import DEFAULT_SEQUENCE_LENGTH as DEFAULT_SEQUENCE_LENGTH
-from taskcatalog.corpus.token_store import STAGE, TokenStore
-from taskcatalog.corpus.tokenizers import find_tokenizer
+from taskcatalog.corpus.find_tokenizer import find_tokenizer
+from taskcatalog.corpus.stores.datatrove import find_token_files, open_datatrove
+from taskcatalog.corpus.stores.flat import open_flat
+from taskcatalog.corpus.stores.mds import MdsStore
+from taskcatalog.corpus.stores.mds_format import has_index
+from taskcatalog.corpus.stores.megatron import find_index, open_megatron, whole_of_piece
+from taskcatalog.corpus.stores.megatron_index import is_index
+from taskcatalog.corpus.stores.store import Store
+from taskcatalog.corpus.stores.stream_store import DEFAULT_SEQUENCE_LENGTH as DEFAULT_SEQUENCE_LENGTH
+from taskcatalog.corpus.stores.token_store import STAGE, TokenStore
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.storage import AnyPath, exists, is_file, locate
 

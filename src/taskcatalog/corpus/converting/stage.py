@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taskcatalog.cluster.local import PartResult, Work, run_parts
-from taskcatalog.corpus.destination import Destination, destination
-from taskcatalog.corpus.flat_writer import write_flat
-from taskcatalog.corpus.mds_writer import (
+from taskcatalog.corpus.converting.flat_writer import write_flat
+from taskcatalog.corpus.converting.mds_writer import (
     DEFAULT_SIZE_LIMIT,
     HASHES,
     INDEX,
@@ -28,10 +27,11 @@ from taskcatalog.corpus.mds_writer import (
     write_index,
     write_shards,
 )
-from taskcatalog.corpus.open_store import StoreOptions, open_store
-from taskcatalog.corpus.pieces import Piece, cut_into_pieces, tokens_left_over, typical_length
-from taskcatalog.corpus.store import Sequences, Store
-from taskcatalog.corpus.token_store_writer import write_token_store
+from taskcatalog.corpus.converting.pieces import Piece, cut_into_pieces, tokens_left_over, typical_length
+from taskcatalog.corpus.converting.token_store_writer import write_token_store
+from taskcatalog.corpus.destination import Destination, destination
+from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
+from taskcatalog.corpus.stores.store import Sequences, Store
 from taskcatalog.errors import SettingsError
 from taskcatalog.sizes import worker_count
 from taskcatalog.storage import AnyPath
