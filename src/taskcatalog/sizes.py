@@ -2,6 +2,9 @@
 
 import os
 import re
+import resource
+import sys
+from pathlib import Path
 
 from taskcatalog.errors import SettingsError
 
@@ -23,6 +26,15 @@ def memory_budget(text: str | None) -> int:
         return parse_size(text)
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min(_DEFAULT, physical // 2)
+
+
+def resident_memory() -> int:
+    """Bytes of memory that this process has now; where the system does not say, the most that it ever had."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def worker_count(workers: int | None) -> int:

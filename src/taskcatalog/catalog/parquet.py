@@ -1,6 +1,6 @@
 """Parquet files whose bytes depend on the rows alone, not on the batches that they came in."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,8 @@ class TableWriter:
     def write(self, columns: Mapping[str, Any] | pa.Table) -> None:
         """Adds rows: a table, or arrays by column name."""
         if not isinstance(columns, pa.Table):
-            columns = pa.table(
-                [pa.array(columns[field.name], field.type) for field in self._schema], schema=self._schema
-            )
+            arrays = [_as_array(columns[field.name], field.type) for field in self._schema]
+            columns = pa.Table.from_arrays(arrays, schema=self._schema)
         self._waiting.append(columns)
         self._n_waiting += columns.num_rows
         self.n_rows += columns.num_rows
@@ -46,6 +45,35 @@ class TableWriter:
         if self._n_waiting:
             self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks(), self._row_group_rows)
         self._writer.close()
+
+
+def text_array(texts: Sequence[str | None]) -> pa.DictionaryArray:
+    """Texts of which many are the same, as a column."""
+    places: dict[str | None, int] = {}
+    indices = np.array([places.setdefault(text, len(places)) for text in texts], np.int32)
+    if None in places:
+        null = places.pop(None)
+        valid = indices != null
+        indices -= indices > null
+    else:
+        valid = np.ones(len(indices), bool)
+    raw = [text.encode() for text in places if text is not None]
+    ends = np.cumsum([0, *map(len, raw)], dtype=np.int32)
+    words = pa.StringArray.from_buffers(len(raw), pa.py_buffer(ends), pa.py_buffer(b"".join(raw)))
+    mask = pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.DictionaryArray.from_arrays(
+        pa.Array.from_buffers(pa.int32(), len(indices), [mask, pa.py_buffer(indices)]), words
+    )
+
+
+def _as_array(values: Any, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values
+    if isinstance(values, np.ndarray) and pa.types.is_integer(kind):
+        # pa.array would import pandas, where that is installed: a third of a second in every process.
+        whole = np.ascontiguousarray(values, kind.to_pandas_dtype())
+        return pa.Array.from_buffers(kind, len(whole), [None, pa.py_buffer(whole)])
+    return pa.array(values, kind)
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 """Finds sources of documents: files, folders, patterns, URLs, Hugging Face datasets."""
 
 import glob
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from upath import UPath
 
 from taskcatalog.corpus.documents.compressed import SUFFIXES
 from taskcatalog.errors import InputError
@@ -63,13 +66,15 @@ def _meant_by(name: str) -> Iterator[Source]:
 
 
 def _file(path: AnyPath) -> Source:
-    return Source(str(path), kind_of(path), size_of(path))
+    return Source(str(path), kind_of(str(path)), size_of(path))
 
 
-def kind_of(path: AnyPath) -> Kind:
+def kind_of(name: str) -> Kind:
     """What a file holds, by its suffix; ``.json`` counts as JSONL where it is compressed, as on the hub."""
-    compressed = path.suffix.lower() in SUFFIXES
-    suffix = (path.with_suffix("") if compressed else path).suffix.lower()
+    stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122 names of millions of files: pathlib is slow
+    compressed = suffix in SUFFIXES
+    if compressed:
+        suffix = os.path.splitext(stem)[1]  # noqa: PTH122
     if suffix in (".jsonl", ".ndjson") or (suffix == ".json" and compressed):
         return "jsonl"
     return "parquet" if suffix == ".parquet" else "text"
@@ -82,26 +87,35 @@ def _folder(path: AnyPath) -> Iterator[Source]:
     if any(exists(path / name) for name in _SAVED_DATASET):
         yield Source(str(path), "dataset", 0)
         return
-    found = [_file(file) for file in sorted(_files_below(path), key=str) if _is_text(file, path)]
+    found = sorted(_files_here(path) if isinstance(path, Path) else _files_there(path), key=lambda file: file.name)
     if not found:
         raise InputError(f"{path}: holds no text files: {_HINT}")
     yield from found
 
 
-def _files_below(folder: AnyPath) -> Iterator[AnyPath]:
-    if isinstance(folder, Path):
-        return (file for file in folder.rglob("*") if file.is_file())
-    return (file for file in folder.rglob("*") if is_file(file))
+def _files_here(folder: Path) -> Iterator[Source]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            file = f"{parent}/{name}"
+            if not name.startswith(".") and os.path.isfile(file) and (_is_known(name) or _has_no_nul(file)):  # noqa: PTH113
+                yield Source(file, kind_of(name), os.stat(file).st_size)  # noqa: PTH116
 
 
-def _is_text(file: AnyPath, folder: AnyPath) -> bool:
-    if any(part.startswith(".") for part in str(file)[len(str(folder)) :].split("/")):
-        return False
-    if file.suffix.lower() in SUFFIXES or kind_of(file) != "text":
-        return True
-    if not isinstance(file, Path):
-        return file.suffix.lower() == ".txt"
-    with file.open("rb") as opened:
+def _files_there(folder: UPath) -> Iterator[Source]:
+    for file in folder.rglob("*"):
+        below = file.path.removeprefix(folder.path)
+        hidden = any(part.startswith(".") for part in below.split("/"))
+        if not hidden and is_file(file) and (_is_known(file.name) or file.suffix.lower() == ".txt"):
+            yield _file(file)
+
+
+def _is_known(name: str) -> bool:
+    return name.lower().endswith(tuple(SUFFIXES)) or kind_of(name) != "text"
+
+
+def _has_no_nul(file: str) -> bool:
+    with open(file, "rb", buffering=0) as opened:  # noqa: PTH123
         return b"\0" not in opened.read(_SNIFFED_BYTES)
 
 

@@ -9,7 +9,6 @@ from taskcatalog.corpus.documents.compressed import SUFFIXES
 from taskcatalog.corpus.documents.find import Source
 from taskcatalog.corpus.documents.hub import dataset_stretches, read_dataset
 from taskcatalog.corpus.documents.jsonl import line_stretches, read_jsonl
-from taskcatalog.corpus.documents.mds import read_mds
 from taskcatalog.corpus.documents.parquet import read_parquet, row_group_stretches
 from taskcatalog.corpus.documents.text import read_text
 from taskcatalog.storage import locate
@@ -43,12 +42,13 @@ def cut_source(source: Source, at_most: int, choice: DatasetChoice) -> list[Stre
     if source.kind == "dataset":
         cuts = dataset_stretches(source.name, choice.subset, choice.split)
         return [Stretch(source, 0, start, stop) for start, stop in cuts]
+    if source.kind not in ("jsonl", "parquet") or source.n_bytes <= 2 * at_most:
+        return [Stretch(source, source.n_bytes)]
     path = locate(source.name)
-    large = source.n_bytes > 2 * at_most
-    if large and source.kind == "jsonl" and isinstance(path, Path) and path.suffix.lower() not in SUFFIXES:
+    if source.kind == "jsonl" and isinstance(path, Path) and path.suffix.lower() not in SUFFIXES:
         lines = line_stretches(path, source.n_bytes, at_most)
         return [Stretch(source, stop - start, start, stop, first) for start, stop, first in lines]
-    if large and source.kind == "parquet":
+    if source.kind == "parquet":
         groups = row_group_stretches(path, at_most)
         return [Stretch(source, n_bytes, start, stop, first) for start, stop, first, n_bytes in groups]
     return [Stretch(source, source.n_bytes)]
@@ -65,6 +65,8 @@ def read_stretch(stretch: Stretch, reading: Reading, choice: DatasetChoice) -> I
         assert stop is not None
         yield from read_dataset(name, choice.subset, choice.split, start, stop, reading)
     elif stretch.source.kind == "mds":
+        from taskcatalog.corpus.documents.mds import read_mds  # compiled code, which the others do not wait for
+
         yield from read_mds(name, reading)
     else:
         yield from read_text(name, reading)

@@ -1,7 +1,8 @@
 """A text file is one document, in UTF-8."""
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import IO
 
 from taskcatalog.corpus.documents.batch import BATCH_BYTES, Batch, Reading, long_document
@@ -12,27 +13,43 @@ from taskcatalog.storage import locate
 
 def read_text(name: str, reading: Reading) -> Iterator[Batch]:
     """The document of a text file; pieces of it if it is very long."""
+    kind = Batch(name, [], [0], [None])
     try:
         with opened(locate(name)) as file:
-            yield from long_document(_decoded(file, name), Batch(name, [], [0], [None]), reading)
+            raw = file.read(BATCH_BYTES)
+            if len(raw) < BATCH_BYTES:  # most files: all of it
+                yield Batch(name, [_text(raw, name)], kind.places, kind.metas)
+            else:
+                yield from long_document(_decoded(chain([raw], _blocks(file)), name), kind, reading)
     except DAMAGE as error:
         reading.problems.met(InputError(f"{name}: cannot be read ({error})"))
     except InputError as error:
         reading.problems.met(error)
 
 
-def _decoded(file: IO[bytes], name: str) -> Iterator[str]:
+def _text(raw: bytes, name: str) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise not_utf8(name, error) from error
+
+
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    """The rest of a file, and an empty block at its end."""
+    while raw := file.read(BATCH_BYTES):
+        yield raw
+    yield b""
+
+
+def _decoded(blocks: Iterable[bytes], name: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")()
     offset = 0
-    while True:
-        raw = file.read(BATCH_BYTES)
+    for raw in blocks:
         kept = len(decoder.getstate()[0])
         try:
             yield decoder.decode(raw, final=not raw)
         except UnicodeDecodeError as error:
             raise not_utf8(name, error, offset - kept) from error
-        if not raw:
-            return
         offset += len(raw)
 
 

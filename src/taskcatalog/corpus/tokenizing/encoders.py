@@ -9,7 +9,6 @@ Two things that the engines do differently are settled here: Unicode normalizati
 which the reference finds before it normalizes, goes to the reference whole.
 """
 
-import json
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,14 +16,20 @@ from itertools import chain
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.errors import SettingsError
+from taskcatalog.sizes import resident_memory
 
 Engine = Literal["gigatoken", "tokenizers"]
 _EXCERPT = 2_000
-_LONG = 1 << 16
+_LONG, _SHORT = 1 << 18, 1 << 13
+"""Characters beyond which a text is cut: to be shared by threads, and before the reference takes it."""
+_CACHE_BYTES = 64 << 20
+_RENEWED_AFTER = 16 << 20
+"""Characters between two renewals, at least: a new cache is slow at first."""
 _PROBES = (
     "",
     " ",
@@ -67,14 +72,21 @@ class FastEncoder:
 
     def __init__(self, vocabulary: Vocabulary, threads: int = 1) -> None:
         """Raises EngineDiffersError where gigatoken is missing or cannot read the tokenizer."""
-        description = json.loads(vocabulary.content)
+        description = orjson.loads(vocabulary.content)
         self._vocabulary = vocabulary
         self._parallel = threads > 1
         self._nfc = _is_nfc(description.get("normalizer"))
         self._added = [t["content"] for t in description.get("added_tokens", []) if not t.get("normalized")]
         if self._nfc:
             description["normalizer"] = None
-        self._tokenizer = _gigatoken(json.dumps(description))
+        self._description = orjson.dumps(description).decode()
+        self._renew()
+
+    def _renew(self) -> None:
+        """Begins with an empty cache: it keeps every word that it has seen, without a limit."""
+        self._tokenizer: Any = None  # frees the old one first
+        self._tokenizer = _gigatoken(self._description)
+        self._memory, self._characters = resident_memory(), 0
 
     def encode(self, texts: list[str]) -> Encoded:
         """Raises EngineDiffersError where an excerpt shows other ids than the reference."""
@@ -95,41 +107,43 @@ class FastEncoder:
                 raise EngineDiffersError(f"it gives other ids for {_excerpt(text)}")
 
     def _encode(self, texts: list[str]) -> Encoded:
-        if not self._nfc or all(map(_is_normalized, texts)):
-            return self._fast(texts)
-        # Few texts are not NFC, and of a long one a small part: the rest of it goes the fast way.
-        pieces = [self._pieces(text) for text in texts]
+        if all(len(text) <= _LONG for text in texts):
+            return self._encode_pieces(texts)
+        # In pieces a long text can be shared by threads, and a place that is not NFC is a small part of it.
+        pieces = [self._pieces(text, _LONG) for text in texts]
         encoded = self._encode_pieces(list(chain.from_iterable(pieces)))
         return Encoded(encoded.ids, encoded.ends[np.cumsum([len(own) for own in pieces]) - 1])
 
-    def _pieces(self, text: str) -> list[str]:
-        """A long text that is not NFC, cut where that changes nothing."""
-        if len(text) <= _LONG or _is_normalized(text):
-            return [text]
+    def _pieces(self, text: str, at_most: int) -> list[str]:
+        """A long text, cut where that changes nothing."""
         pieces, start = [], 0
-        while len(text) - start > _LONG and (length := cut_before(text[start : start + _LONG], self._encode)):
+        while len(text) - start > at_most and (length := cut_before(text[start : start + at_most], self._encode)):
             pieces.append(text[start : start + length])
             start += length
         return [*pieces, text[start:]]
 
     def _encode_pieces(self, texts: list[str]) -> Encoded:
-        normal = [_is_normalized(text) for text in texts]
-        by_reference = [
-            not is_normal and self._holds_added(text) for text, is_normal in zip(texts, normal, strict=True)
-        ]
+        if not self._nfc or all(normal := [_is_normalized(text) for text in texts]):
+            return self._fast(texts)
+        by_reference = [not fine and self._holds_added(text) for text, fine in zip(texts, normal, strict=True)]
         normalize = self._vocabulary.normalize
         fast = self._fast(
             [
-                "" if reference else text if is_normal else normalize(text)
-                for text, is_normal, reference in zip(texts, normal, by_reference, strict=True)
+                "" if reference else text if fine else normalize(text)
+                for text, fine, reference in zip(texts, normal, by_reference, strict=True)
             ]
         )
         if not any(by_reference):
             return fast
         parts = np.split(fast.ids, fast.ends[:-1])
         for i in np.flatnonzero(by_reference).tolist():
-            parts[i] = np.array(self._vocabulary.encode(texts[i]), np.uint32)
+            pieces = self._pieces(texts[i], _SHORT)
+            whole = len(pieces) == 1
+            parts[i] = self._by_reference(texts[i]) if whole else self._encode_pieces(pieces).ids
         return _joined(parts)
+
+    def _by_reference(self, text: str) -> NDArray[np.uint32]:
+        return np.array(self._vocabulary.encode(text), np.uint32)
 
     def _holds_added(self, text: str) -> bool:
         return any(token in text for token in self._added)
@@ -141,6 +155,9 @@ class FastEncoder:
             if isinstance(error, KeyboardInterrupt):
                 raise
             raise EngineDiffersError(f"it failed ({type(error).__name__}: {error})") from error
+        self._characters += sum(map(len, texts))
+        if self._characters > _RENEWED_AFTER and resident_memory() > self._memory + _CACHE_BYTES:
+            self._renew()
         ids, offsets = np.asarray(layout.content.data), np.asarray(layout.offsets.data)
         return Encoded(ids[int(offsets[0]) : int(offsets[-1])], (offsets[1:] - offsets[0]).astype(np.int64))
 
@@ -185,8 +202,9 @@ def cut_before(text: str, encode: Callable[[list[str]], Encoded], window: int = 
         if place <= window:
             return None
         left, right = text[place - window : place], text[place : place + window]
-        whole, parts = encode([left + right]).ids, encode([left, right]).ids
-        if np.array_equal(whole, parts):
+        encoded = encode([left + right, left, right])
+        whole = encoded.ends[0]
+        if np.array_equal(encoded.ids[:whole], encoded.ids[whole:]):
             return place
         place -= 1
     return None

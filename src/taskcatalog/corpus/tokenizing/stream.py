@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskcatalog.catalog.files import written_atomically
-from taskcatalog.catalog.parquet import TableWriter, table_writer
+from taskcatalog.catalog.parquet import TableWriter, table_writer, text_array
 from taskcatalog.catalog.schemas import documents_schema, id_dtype
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.cluster.local import PartResult
@@ -23,7 +23,7 @@ from taskcatalog.corpus.documents.batch import BATCH_DOCUMENTS, Batch, Problems,
 from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, read_stretch
 from taskcatalog.corpus.tokenizing.encoders import Encoded, Encoder, Engine, cut_before, make_encoder
 
-GROUP_CHARACTERS = 2 << 20
+GROUP_CHARACTERS = 4 << 20
 """About as much text is encoded at once."""
 _PART_CHARACTERS = 256 << 20
 """A part that has more ends: a killed run does no more than that again in each stream."""
@@ -152,9 +152,9 @@ class _PartWriter:
             {
                 "start": starts[:n],
                 "n_tokens": ends - starts[:n],
-                "source": [batch.source for batch in group for _ in batch.texts][:n],
-                "place": list(chain.from_iterable(batch.places for batch in group))[:n],
-                "meta": list(chain.from_iterable(batch.metas for batch in group))[:n],
+                "source": text_array([batch.source for batch in group for _ in batch.texts][:n]),
+                "place": np.fromiter(chain.from_iterable(batch.places for batch in group), np.uint64)[:n],
+                "meta": text_array(list(chain.from_iterable(batch.metas for batch in group))[:n]),
             }
         )
         self.n_documents += n
