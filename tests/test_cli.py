@@ -159,7 +159,7 @@ def test_config_file(made: Path, tmp_path: Path) -> None:
 def test_bad_input_is_one_line(made: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (("ngrams", tmp_path / "none", "--out", tmp_path / "c"), "none: does not exist"),
-        (("ngrams", made / "store", "--out", tmp_path / "c", "--memory", "much"), "memory 'much' is not a size"),
+        (("ngrams", made / "store", "--out", tmp_path / "c", "--memory", "much"), "'much' is not a size"),
         (("ngrams", made / "store", "--out", tmp_path / "c", "--workers", 0), "workers is 0"),
         (("ngrams", made / "store", "--out", made / "a.txt"), "a.txt: is there and is no catalogue"),
         (("sql", tmp_path / "none"), "none: does not exist"),

@@ -15,18 +15,19 @@ from typing import Any
 import fsspec  # type: ignore[import-untyped]
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from upath import UPath
 
 import taskcatalog as tc
 from helpers import answer, refusal, texts_of, tree, write_jsonl
 from taskcatalog.corpus.stores.store import Store
+from taskcatalog.corpus.stores.token_store import TokenStore
 from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.storage import AnyPath
 from test_kills import command, kill_ever_later, kill_until_done, run
@@ -217,15 +218,37 @@ def test_documents_begin_where_they_did(store: Path, tmp_path: Path, demo_data: 
     for source, needed in ((store, None), (tmp_path / "flat.bin", options)):
         out = tmp_path / f"from {source.name}"
         tc.convert(source, out, BIN, options=needed)
-        made = tc.open_store(out)
+        made = TokenStore(out)
         made_starts = made.read(0, made.n_sequences).document_starts
         assert made_starts is not None
         assert made_starts.tolist() == starts.tolist()
-        index = [row for path in sorted(out.glob("documents/*")) for row in pq.read_table(path).to_pylist()]
+        index = made.documents(0, made.n_tokens).to_pylist()
         assert [row["n_tokens"] for row in index] == np.diff(starts, append=whole.n_tokens).tolist()
         assert [row["place"] for row in index] == list(range(1, len(starts) + 1))
-        assert {row["source"] for row in index} == {str(source)}
+        assert {row["source"] for row in index} == {str(source) if source != store else str(store.parent / "a.jsonl")}
         assert tc.verify(out) == []
+
+
+def test_documents_stay_what_they_were(tmp_path: Path) -> None:
+    """From one token store to another: with source, line and field, whether a document has tokens or not."""
+    lengths = [40_000, 0, 0, 3, 0, 1, 100_000, 200_000, 60_000, 7, 0]
+    for name, own in (("a.jsonl", lengths), ("b.jsonl", lengths[::-1])):
+        rows = [json.dumps({"text": "x " * n, "meta": f"{name} {n % 3}"}) for n in own]
+        (tmp_path / name).write_text("\n".join(rows) + "\n")
+    tokenizer = Tokenizer(WordLevel({"x": 0}, "x"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.save(str(tmp_path / "t.json"))
+    settings = tc.TokenizeSettings(sequence_length=16, meta="meta", separator="none")
+    store = tmp_path / "store"
+    tc.tokenize([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], store, str(tmp_path / "t.json"), settings)
+    tc.convert(store, tmp_path / "again", BIN)
+    before, after = TokenStore(store), TokenStore(tmp_path / "again")
+    assert len(list((tmp_path / "again/documents").iterdir())) == 4
+    rows = before.documents(0, before.n_tokens).to_pylist()
+    assert after.documents(0, after.n_tokens).to_pylist() == rows
+    assert [row["n_tokens"] for row in rows] == lengths + lengths[::-1]
+    assert {(row["source"], row["meta"]) for row in rows} > {(str(tmp_path / "b.jsonl"), "b.jsonl 1")}
+    assert before.describe() == after.describe() | {"source bytes": before.describe()["source bytes"]}
 
 
 def test_documents_at_the_ends_of_pieces(tmp_path: Path) -> None:

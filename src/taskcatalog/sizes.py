@@ -16,7 +16,7 @@ def parse_size(text: str) -> int:
     """Bytes in ``text``; decimal units (GB) and binary ones (GiB), in any case."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?\s*", text.lower())
     if match is None:
-        raise SettingsError(f"memory {text!r} is not a size: write it as 500MB, 8GB or 2GiB")
+        raise SettingsError(f"{text!r} is not a size in bytes: write it as 500MB, 8GB or 2GiB")
     return int(float(match[1]) * _UNITS[match[2]])
 
 

@@ -64,7 +64,7 @@ def parse_json(content: bytes, path: AnyPath) -> Any:
     """What a file's content says. Raises InputError where that is no JSON."""
     try:
         return json.loads(content.decode("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON ({error}): the file is damaged") from error
 
 

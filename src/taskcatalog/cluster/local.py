@@ -1,27 +1,19 @@
 """Runs the parts of a stage on this machine and writes each finished one into the ledger.
 
-A part is a pure function from input files to output files. Functions that spend their time in NumPy, Numba,
-Arrow or ``tokenizers`` release the interpreter's lock, so threads are enough for them; others get processes.
+A part is a pure function from input files to output files, that spends its time in NumPy, Numba, Arrow or torch:
+they release the interpreter's lock, so threads are enough.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.errors import TaskcatalogError
 from taskcatalog.progress import progress_bar
 
 P = TypeVar("P")
-_WATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +44,6 @@ def run_parts(
     do: Callable[[P], PartResult],
     work: Work,
     workers: int = 1,
-    pool: Literal["threads", "processes"] = "threads",
 ) -> None:
     """Does every part that the ledger does not have yet, ``workers`` at a time.
 
@@ -71,35 +62,11 @@ def run_parts(
             for name, part in missing.items():
                 finish(name, do(part))
             return
-        with _executor(pool, min(workers, len(missing))) as executor:
+        with ThreadPoolExecutor(min(workers, len(missing))) as executor:
             try:
                 _run_in(executor, missing, do, finish, 2 * workers)
-            except BrokenProcessPool as error:
-                raise TaskcatalogError(
-                    f"{work.description}: a worker process died (out of memory?): run the same command to go on, "
-                    "with fewer --workers if it happens again"
-                ) from error
             finally:
                 executor.shutdown(cancel_futures=True)
-
-
-def _executor(pool: Literal["threads", "processes"], workers: int) -> Executor:
-    if pool == "threads":
-        return ThreadPoolExecutor(workers)
-    # Forking is not safe with the threads that tokenizers, Arrow and torch keep.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _live_with_parent, (os.getpid(),))
-
-
-def _live_with_parent(parent: int) -> None:
-    """Makes a worker end when its command is interrupted or killed."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_WATCH_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _run_in(

@@ -161,7 +161,7 @@ def _end_all(active: Mapping[Connection, _Worker]) -> None:
 
 def _serve(connection: Connection, do: Do[Any], parent: int) -> None:
     """The life of a worker: a stream after the other, until the connection is closed."""
-    live_with_parent(parent)
+    _live_with_parent(parent)
     while True:
         try:
             stream, skip = connection.recv()
@@ -177,7 +177,7 @@ def _serve(connection: Connection, do: Do[Any], parent: int) -> None:
             connection.send(("error", error))
 
 
-def live_with_parent(parent: int) -> None:
+def _live_with_parent(parent: int) -> None:
     """Makes a worker end when its command is interrupted or killed."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -1,8 +1,8 @@
 """Writes a token store (see ``token_store``) from any other store that has a tokenizer.
 
-The documents index says where a document begins, as far as the source knows: its ``source`` is the path of the
-store, its ``place`` the running number from 1. Where the source knows of no documents, there is no index. What
-the source may say of a document beyond its beginning is left out.
+The documents index of a token store stays what it is. Of another kind, it says where a document begins, as far as
+that is known: its ``source`` is the path of the store, its ``place`` the running number from 1. Where nothing is
+known of documents, there is no index.
 """
 
 import hashlib
@@ -24,10 +24,11 @@ from taskcatalog.cluster.local import PartResult, Work, run_parts
 from taskcatalog.corpus.converting.pieces import Piece, cut_into_pieces, sequences_in_piece, tokens_of_one_length
 from taskcatalog.corpus.destination import Destination
 from taskcatalog.corpus.stores.store import Store
-from taskcatalog.corpus.stores.token_store import STAGE
+from taskcatalog.corpus.stores.token_store import STAGE, TokenStore
 from taskcatalog.errors import InputError
 
 _TOKENIZER_PART = "tokenizer"
+_INDEX_PART = "documents-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +46,13 @@ class _Tokens:
 class _Documents:
     """A part: the documents index of one file of ids."""
 
+    piece: Piece
     starts_file: Path
     begin: int
     """The file's first token among those of the whole store."""
     end: int
     """Where the next document begins, or the store ends."""
     first_place: int
-    source: str
     index_file: Path
     to: Destination
 
@@ -98,12 +99,12 @@ def _write_documents(ledger: Ledger, pieces: Mapping[str, Piece], n_tokens: int,
     for name, piece in reversed(known.items()):
         facts = ledger.parts[name].facts
         before -= facts["documents"]
-        parts[f"documents-{name}"] = _Documents(
+        parts[f"{_INDEX_PART}{name}"] = _Documents(
+            piece=piece,
             starts_file=_starts_file(ledger, name),
             begin=piece.first * piece.store.corpus.sequence_length,
             end=end,
             first_place=before + 1,
-            source=str(piece.store.path),
             index_file=to.folder / f"documents/{name}.parquet",
             to=to,
         )
@@ -147,17 +148,31 @@ def _start_after_previous(piece: Piece) -> NDArray[np.int64] | None:
 
 
 def _write_index(part: _Documents) -> PartResult:
+    store = part.piece.store
+    rows = _known_rows(part, store) if isinstance(store, TokenStore) else _new_rows(part)
+    with table_writer(part.index_file, documents_schema()) as index:
+        index.write(rows)
+    return part.to.finished([part.index_file], len(rows), {})
+
+
+def _known_rows(part: _Documents, store: TokenStore) -> pa.Table:
+    piece = part.piece
+    last = min(piece.stop * store.corpus.sequence_length, store.n_tokens)
+    rows = store.documents(part.begin, last)
+    starts = pa.array(rows["start"].to_numpy() - np.uint64(part.begin))
+    return rows.set_column(0, rows.schema.field(0), starts)
+
+
+def _new_rows(part: _Documents) -> pa.Table:
     starts, schema = np.load(part.starts_file), documents_schema()
     columns = {
         "start": pa.array((starts - part.begin).astype(np.uint64)),
         "n_tokens": pa.array(np.diff(starts, append=part.end).astype(np.uint64)),
-        "source": pa.DictionaryArray.from_arrays(np.zeros(len(starts), np.int32), [part.source]),
+        "source": pa.DictionaryArray.from_arrays(np.zeros(len(starts), np.int32), [str(part.piece.store.path)]),
         "place": pa.array(np.arange(part.first_place, part.first_place + len(starts), dtype=np.uint64)),
         "meta": pa.nulls(len(starts), schema.field("meta").type),
     }
-    with table_writer(part.index_file, schema) as index:
-        index.write(pa.table(columns, schema=schema))
-    return part.to.finished([part.index_file], len(starts), {})
+    return pa.table(columns, schema=schema)
 
 
 def _write_tokenizer(ledger: Ledger, vocabulary: Vocabulary, to: Destination) -> None:
@@ -175,7 +190,7 @@ def _facts(ledger: Ledger, store: Store, names: list[str]) -> dict[str, Any]:
     n_tokens = sum(ledger.parts[name].facts["amount"] for name in names)
     return {
         "fingerprint": digest.hexdigest(),
-        "documents": sum(ledger.parts[name].facts.get("documents", 0) for name in names),
+        "documents": sum(part.facts["amount"] for name, part in ledger.parts.items() if name.startswith(_INDEX_PART)),
         "source_bytes": n_tokens * store.corpus.id_dtype.itemsize,
         "tokens": n_tokens,
         "end_of_text": store.corpus.end_of_text,

@@ -12,7 +12,8 @@
 Sequences run over the parts as if they were one file; the last sequence may be shorter.
 """
 
-from functools import cached_property
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.schemas import id_dtype
+from taskcatalog.catalog.schemas import documents_schema, id_dtype
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.corpus.stores.id_file import IdFiles, side_by_side
 from taskcatalog.corpus.stores.store import Sequences, uniform_ends
@@ -30,6 +31,7 @@ from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, is_file, open_to_read, size_of
 
 STAGE = "tokenize"
+_RECENT_PARTS = 8
 
 
 class TokenStore:
@@ -51,6 +53,9 @@ class TokenStore:
         )
         side_by_side(_check_size, self._files(".bin"))
         self._ids = IdFiles([file for file, _ in self._files(".bin")], id_dtype(len(self.vocabulary)))
+        self._indexes = [file for file, _ in self._files(".parquet")]
+        self._recent: dict[int, NDArray[np.int64]] = {}
+        self._lock = threading.Lock()
         self.n_tokens = len(self._ids)
 
     @property
@@ -66,35 +71,75 @@ class TokenStore:
     def read(self, start: int, stop: int) -> Sequences:
         length = self.corpus.sequence_length
         first, last = start * length, min(stop * length, self.n_tokens)
-        starts = self._document_starts
-        if starts is not None:
-            starts = starts[np.searchsorted(starts, first) : np.searchsorted(starts, last)] - first
-        return Sequences(self._ids.read(first, last), uniform_ends(last - first, length), starts)
+        return Sequences(self._ids.read(first, last), uniform_ends(last - first, length), self._starts(first, last))
 
-    @cached_property
-    def _document_starts(self) -> NDArray[np.int64] | None:
-        """First token of every document, in the whole store: 8 bytes a document. None without an index."""
-        indexes = self._files(".parquet")
-        if self.n_tokens and not indexes:  # converted from a store that knew of no documents
+    @property
+    def knows_documents(self) -> bool:
+        """Whether it has an index of its documents: one converted from files without it has none."""
+        return bool(self._indexes) or not self.n_tokens
+
+    def documents(self, first: int, last: int) -> pa.Table:
+        """Rows of the documents whose first token is one of ``first`` to ``last``, the last excluded.
+
+        As in ``documents_schema``, but ``start`` counts from the first token of the store. Documents without
+        tokens come with the one after them, or with the store's last token.
+        """
+        last += last == self.n_tokens
+        tables = [documents_schema().empty_table()]
+        for part, begin in self._parts(first, last):
+            rows = _read_index(self._indexes[part], None)
+            starts = rows["start"].to_numpy().astype(np.int64) + begin
+            rows = rows.set_column(0, rows.schema.field(0), pa.array(starts.astype(np.uint64)))
+            tables.append(rows.slice(*_within(starts, first, last)))
+        return pa.concat_tables(tables)
+
+    def _starts(self, first: int, last: int) -> NDArray[np.int64] | None:
+        """Places, counted from ``first``, where a document begins."""
+        if not self.knows_documents:
             return None
-        starts = side_by_side(_document_starts, indexes)
-        part_starts = [0, *self._ids.ends.tolist()][:-1]
-        moved = [found + start for found, start in zip(starts, part_starts, strict=True)]
-        return np.concatenate([np.zeros(0, np.int64), *moved])
+        found = [np.zeros(0, np.int64)]
+        for part, begin in self._parts(first, last):
+            starts = self._starts_of_part(part)
+            start, length = _within(starts, first - begin, last - begin)
+            found.append(starts[start : start + length] + (begin - first))
+        return np.concatenate(found)
+
+    def _parts(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Number and first token of each part that may have documents that begin there."""
+        for part in range(int(np.searchsorted(self._ids.ends, first)), len(self._indexes)):
+            begin = int(self._ids.ends[part - 1]) if part else 0
+            if begin >= last:
+                return
+            yield part, begin
+
+    def _starts_of_part(self, part: int) -> NDArray[np.int64]:
+        """First tokens of a part's documents; of the parts read last they are kept, 8 bytes a document."""
+        with self._lock:
+            starts = self._recent.pop(part, None)
+            if starts is None:
+                starts = _read_index(self._indexes[part], ["start"])["start"].to_numpy().astype(np.int64)
+            self._recent[part] = starts
+            if len(self._recent) > _RECENT_PARTS:
+                del self._recent[next(iter(self._recent))]
+            return starts
 
     def _files(self, suffix: str) -> list[tuple[AnyPath, Any]]:
         files = [(path, facts) for path, facts in self._ledger.files().items() if path.suffix == suffix]
         return sorted(files, key=lambda file: file[0].name)
 
 
-def _document_starts(described: tuple[AnyPath, Any]) -> NDArray[np.int64]:
-    """First token of every document of a part, in the part."""
+def _read_index(file: AnyPath, columns: list[str] | None) -> pa.Table:
     try:
-        with open_to_read(described[0]) as file:
-            starts: NDArray[np.uint64] = pq.read_table(file, columns=["start"])["start"].to_numpy()
+        with open_to_read(file) as opened:
+            return pq.read_table(opened, columns=columns)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{described[0]}: cannot be read ({error}): restore it, or tokenize anew") from error
-    return starts.astype(np.int64)
+        raise InputError(f"{file}: cannot be read ({error}): restore it, or tokenize anew") from error
+
+
+def _within(starts: NDArray[np.int64], first: int, last: int) -> tuple[int, int]:
+    """Where the starts that are ``first`` or more and less than ``last`` begin, and how many they are."""
+    begin, end = np.searchsorted(starts, [first, last])
+    return int(begin), int(end - begin)
 
 
 def _check_size(described: tuple[AnyPath, Any]) -> None:
