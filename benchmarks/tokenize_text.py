@@ -8,6 +8,7 @@ size. The ids of that copy are compared one by one. Without a SOURCE the corpus 
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -59,12 +60,12 @@ def main() -> None:
 
 
 def make_copies(sources: list[str], copies: int, folder: Path) -> Path:
-    """The files of a corpus many times over, as links in a folder, in their order."""
+    """The files of a corpus many times over, in a folder, in their order."""
     files = [Path(source.name).resolve() for source in find_sources(sources)]
     for copy in range(copies):
         (folder / f"{copy:04d}").mkdir(parents=True)
         for i, file in enumerate(files):
-            (folder / f"{copy:04d}" / f"{i:06d}{''.join(file.suffixes)}").symlink_to(file)
+            shutil.copyfile(file, folder / f"{copy:04d}" / f"{i:06d}{''.join(file.suffixes)}")
     return folder
 
 

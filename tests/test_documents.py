@@ -167,7 +167,8 @@ def test_a_folder_gives_its_text_files(tmp_path: Path) -> None:
     for name, content in {"b.txt": b"b", "a/c.py": b"c", "d.png": b"\x89\0\0", ".git/e": b"e", ".hidden": b"f"}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
-    assert names([tmp_path]) == ["c.py", "b.txt"]
+    assert names([tmp_path]) == ["c.py", "b.txt", "d.png"]
+    assert texts(tmp_path) == ["c", "b"], "the rest is no text"
 
 
 def test_patterns(tmp_path: Path) -> None:

@@ -348,9 +348,9 @@ def test_a_large_compressed_file_goes_on_where_it_was_killed(demo_data: Path, tm
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "taskcatalog", *map(str, arguments), str(killed)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (killed / "tokens/00000-00000.bin").exists():
+    journal = killed / "ledger.parts.jsonl"
+    while process.poll() is None and not (journal.exists() and b"tokens/00000-00000.bin" in journal.read_bytes()):
         time.sleep(0.02)
-    time.sleep(0.2)  # the part may be finished a moment before it is recorded
     process.kill()
     assert process.wait() == -signal.SIGKILL
     written = (killed / "tokens/00000-00000.bin").stat().st_mtime_ns
@@ -396,3 +396,14 @@ def test_a_field_is_kept_beside_each_document(demo_data: Path, tmp_path: Path) -
     tc.tokenize(source, tmp_path / "store", str(demo_data), tc.TokenizeSettings(meta="meta.pile_set_name"))
     index = pq.read_table(tmp_path / "store/documents/00000-00000.parquet")
     assert index["meta"].to_pylist() == ["Github", "ArXiv", None, '["x"]']
+
+
+def test_from_a_plain_script(demo_data: Path, tmp_path: Path) -> None:
+    """One that runs at once, without a guard for processes that import it."""
+    sources = [write_jsonl(tmp_path / f"{name}.jsonl", [name * 40] * 30_000) for name in "ab"]
+    script = tmp_path / "script.py"
+    call = f"{[str(source) for source in sources]}, {str(tmp_path / 'out')!r}, {str(demo_data)!r}, workers=2"
+    script.write_text(f"import taskcatalog as tc\nprint('once')\ntc.tokenize({call})\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == "once\n"
+    assert len(list((tmp_path / "out/tokens").iterdir())) == 2

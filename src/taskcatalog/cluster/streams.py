@@ -5,17 +5,14 @@ over finished parts on its way. A stream that is stopped goes on after its last 
 that dies, for want of memory or by a fault of compiled code, is replaced, and its stream goes on likewise.
 """
 
-import multiprocessing
 import os
 import signal
-import threading
-import time
-import traceback
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -29,12 +26,11 @@ S = TypeVar("S")
 Do = Callable[[S, int], Iterator[PartResult]]
 """Does a stream from its part of the given number on, and yields each part as it is finished."""
 _DEATHS = 3
-_WATCH_SECONDS = 0.5
 
 
 @dataclass(eq=False)
 class _Worker:
-    process: BaseProcess
+    process: "subprocess.Popen[bytes]"
     connection: Connection
     stream: str
 
@@ -127,8 +123,8 @@ def _run_in_workers(run: _Run, streams: Mapping[str, S], do: Do[S], work: Work, 
 
 def _count_death(run: _Run, worker: _Worker, work: Work) -> None:
     """Raises TaskcatalogError where a stream has cost too many workers."""
-    code = worker.process.exitcode
-    cause = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
+    code = worker.process.returncode
+    cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     deaths = run.deaths[worker.stream] = run.deaths.get(worker.stream, 0) + 1
     place = f"{work.description}: a worker died ({cause}) in part {_part_name(worker.stream, 0)} or after"
     if deaths == _DEATHS:
@@ -139,51 +135,24 @@ def _count_death(run: _Run, worker: _Worker, work: Work) -> None:
 
 
 def _start(do: Do[Any]) -> _Worker:
-    # Forking is not safe with the threads that tokenizers and Arrow keep.
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, do, os.getpid()), daemon=True)
-    process.start()
-    theirs.close()
+    # A fork is not safe with the threads that tokenizers and Arrow keep, and what multiprocessing spawns begins
+    # with the caller's script, all over again where that has no guard against it.
+    ours, theirs = Pipe()
+    with theirs:
+        command = [sys.executable, "-m", "taskcatalog.cluster.worker", str(theirs.fileno()), str(os.getpid())]
+        path = os.pathsep.join(filter(None, sys.path))
+        environment = os.environ | {"PYTHONPATH": path}
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment)
+    ours.send(do)
     return _Worker(process, ours, "")
 
 
 def _end(worker: _Worker) -> None:
     worker.connection.close()
     worker.process.terminate()
-    worker.process.join()
+    worker.process.wait()
 
 
 def _end_all(active: Mapping[Connection, _Worker]) -> None:
     for worker in active.values():
         _end(worker)
-
-
-def _serve(connection: Connection, do: Do[Any], parent: int) -> None:
-    """The life of a worker: a stream after the other, until the connection is closed."""
-    _live_with_parent(parent)
-    while True:
-        try:
-            stream, skip = connection.recv()
-        except (EOFError, ConnectionError):
-            return
-        try:
-            for result in do(stream, skip):
-                connection.send(("part", result))
-            connection.send(("end", None))
-        except Exception as error:
-            if not isinstance(error, TaskcatalogError):
-                error.add_note(traceback.format_exc())  # a traceback does not travel by itself
-            connection.send(("error", error))
-
-
-def _live_with_parent(parent: int) -> None:
-    """Makes a worker end when its command is interrupted or killed."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_WATCH_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -15,7 +15,8 @@ from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, exists, is_file, is_folder, is_remote, locate, read_bytes, size_of
 
 Kind = Literal["text", "jsonl", "parquet", "mds", "dataset"]
-_SNIFFED_BYTES = 8_192
+SNIFFED_BYTES = 8_192
+"""The start of a file, in which a NUL byte means that it is no text."""
 _DATASET_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _SAVED_DATASET = ("dataset_dict.json", "state.json")
 _HINT = "give text files, JSONL, Parquet, folders of them, or the name of a dataset on the Hugging Face hub"
@@ -30,6 +31,8 @@ class Source:
     kind: Kind
     n_bytes: int
     """As stored; 0 where nobody says."""
+    sniff: bool = False
+    """Whether it may be no text, and counts for nothing then."""
 
 
 def find_sources(given: Iterable[str | Path]) -> list[Source]:
@@ -39,7 +42,9 @@ def find_sources(given: Iterable[str | Path]) -> list[Source]:
     MDS folder, or a dataset on the hub (``org/name``). Below a folder hidden files are left out, and files
     without a known suffix if they hold a NUL byte (here) or are no ``.txt`` (behind a URL).
 
-    Raises InputError where something does not exist or a folder has no text.
+    Whether there is a NUL byte in its first bytes is seen when a file is read.
+
+    Raises InputError where something does not exist or cannot be listed, or a folder has no file to read.
     """
     sources = [source for name in given for source in _meant_by(str(name))]
     if not sources:
@@ -93,13 +98,18 @@ def _folder(path: AnyPath) -> Iterator[Source]:
     yield from found
 
 
-def _files_here(folder: Path) -> Iterator[Source]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            file = f"{parent}/{name}"
-            if not name.startswith(".") and os.path.isfile(file) and (_is_known(name) or _has_no_nul(file)):  # noqa: PTH113
-                yield Source(file, kind_of(name), os.stat(file).st_size)  # noqa: PTH116
+def _files_here(folder: str | Path) -> Iterator[Source]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _files_here(entry.path)
+                elif entry.is_file():
+                    yield Source(entry.path, kind_of(entry.name), entry.stat().st_size, not _is_known(entry.name))
+    except OSError as error:
+        raise InputError(f"{error.filename or folder}: cannot be listed: {error.strerror}") from error
 
 
 def _files_there(folder: UPath) -> Iterator[Source]:
@@ -112,11 +122,6 @@ def _files_there(folder: UPath) -> Iterator[Source]:
 
 def _is_known(name: str) -> bool:
     return name.lower().endswith(tuple(SUFFIXES)) or kind_of(name) != "text"
-
-
-def _has_no_nul(file: str) -> bool:
-    with open(file, "rb", buffering=0) as opened:  # noqa: PTH123
-        return b"\0" not in opened.read(_SNIFFED_BYTES)
 
 
 def _matches(path: AnyPath, pattern: str) -> list[AnyPath]:

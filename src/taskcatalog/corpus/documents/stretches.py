@@ -69,4 +69,4 @@ def read_stretch(stretch: Stretch, reading: Reading, choice: DatasetChoice) -> I
 
         yield from read_mds(name, reading)
     else:
-        yield from read_text(name, reading)
+        yield from read_text(stretch.source, reading)

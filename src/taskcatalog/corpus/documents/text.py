@@ -7,17 +7,21 @@ from typing import IO
 
 from taskcatalog.corpus.documents.batch import BATCH_BYTES, Batch, Reading, long_document
 from taskcatalog.corpus.documents.compressed import DAMAGE, opened
+from taskcatalog.corpus.documents.find import SNIFFED_BYTES, Source
 from taskcatalog.errors import InputError
 from taskcatalog.storage import locate
 
 
-def read_text(name: str, reading: Reading) -> Iterator[Batch]:
+def read_text(source: Source, reading: Reading) -> Iterator[Batch]:
     """The document of a text file; pieces of it if it is very long."""
+    name = source.name
     kind = Batch(name, [], [0], [None])
     try:
-        with opened(locate(name)) as file:
-            raw = file.read(BATCH_BYTES)
-            if len(raw) < BATCH_BYTES:  # most files: all of it
+        with opened(locate(name), buffered=False) as file:
+            raw = file.read(min(source.n_bytes + 1, BATCH_BYTES))
+            if source.sniff and b"\0" in raw[:SNIFFED_BYTES]:
+                return
+            if len(raw) == source.n_bytes:  # most files: all of it
                 yield Batch(name, [_text(raw, name)], kind.places, kind.metas)
             else:
                 yield from long_document(_decoded(chain([raw], _blocks(file)), name), kind, reading)

@@ -15,7 +15,6 @@ from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import DTypeLike, NDArray
 
 from taskcatalog.errors import InputError
@@ -110,7 +109,9 @@ class NumberFile:
     ) -> None:
         """Copies stretches of the file to places in ``target``. All arrays but that are (stretches,)."""
         if self._mapped is not None:
-            _copy_stretches(self._mapped, starts, lengths, target, target_starts)
+            from taskcatalog.corpus.stores.kernels import copy_stretches
+
+            copy_stretches(self._mapped, starts, lengths, target, target_starts)
             return
         for i in np.argsort(starts).tolist():  # in the order of the file, so that no block is fetched twice
             first, begin = int(starts[i]), int(target_starts[i])
@@ -200,10 +201,3 @@ def _first_bad(numbers: NDArray[Any]) -> int | None:
 def _place_in_stretches(starts: NDArray[np.int64], ends: NDArray[np.int64], at: int) -> int:
     i = int(np.searchsorted(ends, at, side="right"))
     return int(starts[i] + at - (ends[i - 1] if i else 0))
-
-
-@njit(nogil=True, cache=True)
-def _copy_stretches(source: Any, starts: Any, lengths: Any, target: Any, target_starts: Any) -> None:
-    for i in range(len(starts)):
-        copied = source[starts[i] : starts[i] + lengths[i]]
-        target[target_starts[i] : target_starts[i] + lengths[i]] = copied

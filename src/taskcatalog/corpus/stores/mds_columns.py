@@ -25,7 +25,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
 
 from taskcatalog.corpus.stores.mds_format import Places, Shard, read_integers, value_places
@@ -159,19 +158,10 @@ def gather(places: Places, target: NDArray[np.uint8] | None = None) -> NDArray[n
     if target is None:
         target = np.empty(int(places.sizes.sum()), np.uint8)
     assert len(target) == places.sizes.sum()
-    _copy_values(places.raw, places.starts, places.sizes, target)
+    from taskcatalog.corpus.stores.kernels import copy_values
+
+    copy_values(places.raw, places.starts, places.sizes, target)
     return target
-
-
-@njit(nogil=True, cache=True)
-def _copy_values(raw: Any, starts: Any, sizes: Any, target: Any) -> None:
-    at = 0
-    for i in range(len(starts)):
-        value = raw[starts[i] : starts[i] + sizes[i]]
-        place = target[at : at + sizes[i]]
-        for j in range(len(value)):  # compiled to a copy of whole blocks, which an assignment of slices is not
-            place[j] = value[j]
-        at += sizes[i]
 
 
 def _read_bytes(shard: Shard, raw: NDArray[np.uint8], name: str) -> pa.Array:

@@ -1,0 +1,25 @@
+"""Compiled copying of many short stretches. Imported where it is used: numba takes its time to load."""
+
+from typing import Any
+
+from numba import njit
+
+
+@njit(nogil=True, cache=True)
+def copy_values(raw: Any, starts: Any, sizes: Any, target: Any) -> None:
+    """Copies the bytes of values, wherever they start, one after the other. All arrays but the bytes are (values,)."""
+    at = 0
+    for i in range(len(starts)):
+        value = raw[starts[i] : starts[i] + sizes[i]]
+        place = target[at : at + sizes[i]]
+        for j in range(len(value)):  # compiled to a copy of whole blocks, which an assignment of slices is not
+            place[j] = value[j]
+        at += sizes[i]
+
+
+@njit(nogil=True, cache=True)
+def copy_stretches(source: Any, starts: Any, lengths: Any, target: Any, target_starts: Any) -> None:
+    """Copies stretches of one array to places in another. Starts and lengths are (stretches,)."""
+    for i in range(len(starts)):
+        copied = source[starts[i] : starts[i] + lengths[i]]
+        target[target_starts[i] : target_starts[i] + lengths[i]] = copied
