@@ -23,6 +23,8 @@ types: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/ngrams.py
+	$(BIN)/python benchmarks/tokenize_text.py
+	$(BIN)/python benchmarks/reading.py
 
 clean:
 	rm -rf $(VENV) taskcatalog-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
