@@ -2,23 +2,34 @@
 
 import hashlib
 import json
+import math
 from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import taskcatalog as tc
 from helpers import tree
+from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import ngram_table, prefix_table, top_table
+from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.corpus.stores.store import Sequences, uniform_ends
-from taskcatalog.counting import merge
+from taskcatalog.counting import tables
+from taskcatalog.counting.count import Stretch, count_stretch
 from taskcatalog.counting.keys import KeyLayout
-from taskcatalog.counting.runs import count_grams, merge_runs, shorten
+from taskcatalog.counting.runs import MemoryRun, StoredRun
+from taskcatalog.counting.tables import table_parts, write_tables, write_unigrams
 from taskcatalog.errors import ConflictError, SettingsError
+from taskcatalog.storage import AnyPath
 
 Gram = tuple[int, ...]
 
@@ -29,8 +40,9 @@ def naive_counts(sequences: list[list[int]], n: int) -> dict[Gram, int]:
     return dict(sorted(grams.items()))
 
 
-def naive_prefixes(grams: dict[Gram, int]) -> list[tuple[int | float, ...]]:
-    """Prefix, most frequent completion (of equals the smallest id), sum, largest count, share."""
+def naive_prefixes(grams: dict[Gram, int]) -> list[tuple[Any, ...]]:
+    """Prefix, most frequent completion (of equals the smallest id), sum, largest count, share, number of completions,
+    and the entropy of the next token in nats."""
     prefixes: dict[Gram, dict[int, int]] = {}
     for gram, count in grams.items():
         prefixes.setdefault(gram[:-1], {})[gram[-1]] = count
@@ -38,58 +50,131 @@ def naive_prefixes(grams: dict[Gram, int]) -> list[tuple[int | float, ...]]:
     for prefix, counts in sorted(prefixes.items()):
         best = min(counts, key=lambda id_: (-counts[id_], id_))
         total = sum(counts.values())
-        rows.append((*prefix, best, total, counts[best], counts[best] / total))
+        entropy = sum(-count / total * math.log(count / total) for count in counts.values())
+        rows.append(
+            (*prefix, best, total, counts[best], counts[best] / total, len(counts), pytest.approx(entropy, 1e-6))
+        )
     return rows
 
 
-def as_sequences(rows: list[list[int]], dtype: type[np.unsignedinteger]) -> Sequences:
-    tokens = np.array([id_ for row in rows for id_ in row], dtype)
-    return Sequences(tokens, np.cumsum([len(row) for row in rows], dtype=np.int64), None)
+@dataclass
+class Rows:
+    """A store of some sequences."""
+
+    rows: list[list[int]]
+    vocabulary_size: int
+    path: AnyPath = Path("rows")
+    vocabulary: Vocabulary | None = None
+
+    @property
+    def corpus(self) -> Corpus:
+        length = max(map(len, self.rows), default=1)
+        return Corpus(
+            fingerprint="", sequence_length=max(1, length), vocabulary_size=self.vocabulary_size, end_of_text=None
+        )
+
+    @property
+    def n_sequences(self) -> int:
+        return len(self.rows)
+
+    @property
+    def n_tokens(self) -> int:
+        return sum(map(len, self.rows))
+
+    def read(self, start: int, stop: int) -> Sequences:
+        rows = self.rows[start:stop]
+        tokens: NDArray[Any] = np.array([id_ for row in rows for id_ in row], self.corpus.id_dtype)
+        return Sequences(tokens, np.cumsum([len(row) for row in rows], dtype=np.int64), None)
+
+
+def tables_of(
+    store: Rows, n: int, folder: Path, cuts: list[int], workers: int, rows_at_once: int
+) -> dict[str, list[tuple[int | float, ...]]]:
+    """The tables of all lengths up to n, from stretches between these cuts."""
+    layout = KeyLayout(n, store.vocabulary_size)
+    cuts = sorted({0, *(cut % (store.n_sequences + 1) for cut in cuts), store.n_sequences})
+    runs, id_counts = [], np.zeros(store.vocabulary_size, np.int64)
+    for i, (first, last) in enumerate(pairwise(cuts if len(cuts) > 1 else [0, 0])):
+        run, counts = count_stretch(Stretch(store, first, last, layout, folder), workers)
+        run.write(folder / str(i))
+        runs.append(StoredRun(layout, folder / str(i)) if i % 2 else run)
+        id_counts += counts
+    parts = table_parts(id_counts, layout, range(2, n + 1), runs, folder, 0)
+    for part in parts.values():
+        write_tables(replace(part, rows_at_once=rows_at_once))
+    write_unigrams(id_counts, folder / "unigrams/0.parquet")
+    names = ["unigrams", *(name(k) for k in range(2, n + 1) for name in (ngram_table, prefix_table))]
+    return {
+        name: [
+            tuple(row.values()) for file in sorted((folder / name).iterdir()) for row in pq.read_table(file).to_pylist()
+        ]
+        for name in names
+    }
 
 
 rows_of = st.lists(st.lists(st.integers(0, 3), max_size=12), max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
-@given(data=st.data(), n=st.integers(2, 5), vocabulary=st.sampled_from([2, 300, 65_536, 65_537, 100_278, 262_144]))
-def test_counts_of_any_sequences(data: st.DataObject, n: int, vocabulary: int) -> None:
-    """Few ids from all over the vocabulary, so that grams repeat and every bit of an id is used."""
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=st.data(),
+    n=st.integers(2, 5),
+    vocabulary=st.sampled_from([2, 3, 300, 65_535, 65_536, 65_537, 100_278, 262_143]),
+    cuts=st.lists(st.integers(0, 8), max_size=5),
+    workers=st.integers(1, 4),
+    rows_at_once=st.sampled_from([1, 2, 5, 1_000]),
+)
+def test_tables_of_any_sequences(
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+    n: int,
+    vocabulary: int,
+    cuts: list[int],
+    workers: int,
+    rows_at_once: int,
+) -> None:
+    """Few ids from all over the vocabulary, so that grams repeat and every bit of an id is used; in any number of
+    stretches and cells."""
     ids = data.draw(st.lists(st.integers(0, vocabulary - 1), min_size=4, max_size=4))
     rows = [[ids[i] for i in row] for row in data.draw(rows_of)]
-    if vocabulary == 262_144 and n == 5:
-        rows = rows[:2]  # its buckets alone take half a gigabyte; one such case is enough below
-        n = 4
-    sequences = as_sequences(rows, np.uint16 if vocabulary <= 65_536 else np.uint32)
-    run = count_grams(sequences, KeyLayout(n, vocabulary))
-    for length in range(n, 0, -1):
-        if length < n:
-            run = shorten(run, sequences)
-        found = dict(zip(zip(*(c.tolist() for c in run.ids()), strict=True), run.counts.tolist(), strict=True))
-        assert found == naive_counts(rows, length)
-        assert list(found) == sorted(found)
+    if vocabulary == 262_143:
+        n = min(n, 4)  # its buckets of 5-grams alone take half a gigabyte
+    folder = tmp_path_factory.mktemp("tables")
+    found = tables_of(Rows(rows, vocabulary), n, folder, cuts, workers, rows_at_once)
+    assert found["unigrams"] == [(*gram, count) for gram, count in naive_counts(rows, 1).items()]
+    for k in range(2, n + 1):
+        grams = naive_counts(rows, k)
+        assert found[ngram_table(k)] == [(*gram, count) for gram, count in grams.items()]
+        assert found[prefix_table(k)] == naive_prefixes(grams)
 
 
-@settings(max_examples=30, deadline=None)
-@given(parts=st.lists(rows_of, min_size=1, max_size=6), n=st.integers(2, 5))
-def test_merged_runs_are_the_run_of_all(parts: list[list[list[int]]], n: int) -> None:
-    layout = KeyLayout(n, 4)
-    merged = merge_runs(count_grams(as_sequences(rows, np.uint16), layout) for rows in parts)
-    whole = count_grams(as_sequences([row for rows in parts for row in rows], np.uint16), layout)
-    assert merged.payload.tolist() == whole.payload.tolist()
-    assert merged.counts.tolist() == whole.counts.tolist()
-    assert merged.starts.tolist() == whole.starts.tolist()
-
-
-def test_large_buckets_are_sorted_by_all_their_bits() -> None:
+def test_large_buckets_are_sorted_by_all_their_bits(tmp_path: Path) -> None:
     """Above 400 grams of one head, other ways of sorting take over."""
     generator = np.random.default_rng(5)
-    for vocabulary, n in ((65_536, 3), (65_536, 5), (100_278, 5)):
+    for i, (vocabulary, n) in enumerate([(65_535, 3), (65_535, 5), (100_278, 5)]):
         tails = generator.integers(0, vocabulary, (3_000, n - 1))
         rows = [[7, *tail] for tail in tails[generator.integers(0, 2_000, 6_000)].tolist()]
-        sequences = as_sequences(rows, np.uint32)
-        run = count_grams(sequences, KeyLayout(n, vocabulary))
-        found = dict(zip(zip(*(c.tolist() for c in run.ids()), strict=True), run.counts.tolist(), strict=True))
-        assert found == naive_counts(rows, n)
+        found = tables_of(Rows(rows, vocabulary), n, tmp_path / str(i), [2_000], 2, 1_000)
+        assert found[ngram_table(n)] == [(*gram, count) for gram, count in naive_counts(rows, n).items()]
+
+
+def test_entropies_are_those_of_real_counts(tmp_path: Path) -> None:
+    """Of counts from one to billions, to the last of 32 bits but one."""
+    generator = np.random.default_rng(1)
+    counts = (10 ** generator.uniform(0, 9.6, 3_000)).astype(np.uint32)
+    layout = KeyLayout(2, 3_000)
+    starts = np.minimum(np.arange(3_001), 3_000) // 30 * 30
+    run = MemoryRun(layout, starts, np.arange(3_000, dtype=np.uint32), counts)
+    [part] = table_parts(np.ones(3_000, np.int64), layout, [2], [run], tmp_path, 0).values()
+    write_tables(part)
+    found = pq.read_table(part.file(prefix_table(2)))["entropy"].to_numpy()
+    shares = counts.reshape(-1, 30) / counts.reshape(-1, 30).astype(np.float64).sum(1, keepdims=True)
+    np.testing.assert_allclose(found, -(shares * np.log(shares)).sum(1), rtol=2e-7)
+
+
+def test_the_widest_grams() -> None:
+    with pytest.raises(SettingsError, match="5-grams of a vocabulary of 262144 ids are too wide"):
+        KeyLayout(5, 262_144)
 
 
 def write_flat(path: Path, tokens: list[int], dtype: str) -> Path:
@@ -129,29 +214,29 @@ def test_tables_equal_a_naive_count(tmp_path: Path, n_tokens: int, length: int, 
         assert rows_in(catalogue, ngram_table(n)) == [(*gram, count) for gram, count in grams.items()]
         prefixes = naive_prefixes(grams)
         assert rows_in(catalogue, prefix_table(n)) == prefixes
-        top = [row for row in prefixes if row[-1] > 0.3 and row[n] > (0 if n == 2 else 5)]
-        top.sort(key=lambda row: (-row[n], row))
-        assert [row[: n + 3] for row in rows_in(catalogue, top_table(n))] == top
+        top = [row for row in prefixes if row[n + 2] > 0.3 and row[n] > (0 if n == 2 else 5)]
+        top.sort(key=lambda row: (-row[n], row[:n]))
+        assert [row[: n + 5] for row in rows_in(catalogue, top_table(n))] == top
     assert tc.verify(tmp_path / "c") == []
 
 
 def test_heads_with_more_grams_than_a_cell_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cells of 50 rows: the completions of frequent first ids are cut between prefixes."""
+    """Cells of 50 rows: the grams of frequent first ids are cut anywhere."""
     generator = np.random.default_rng(3)
     tokens = np.minimum(generator.geometric(0.2, 20_000), 40).tolist()
     flat = write_flat(tmp_path / "flat.bin", tokens, "uint16")
     options = tc.StoreOptions(sequence_length=100)
     settings = tc.NgramSettings(n=(2, 3, 4))
     tc.ngrams(flat, tmp_path / "whole", settings, options=options)
-    monkeypatch.setattr(merge, "_LEAST_ROWS", 50)
+    monkeypatch.setattr(tables, "_LEAST_ROWS", 50)
     tc.ngrams(flat, tmp_path / "cells", settings, options=options, memory="1KB")
     assert tree(tmp_path / "cells") == tree(tmp_path / "whole")
 
 
 def test_ranges_cover_all_ids_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge, "_TOKENS_PER_RANGE", 10)
-    for counts in ([0, 100, 0, 1], [1] * 50, [0, 0, 5], [1000]):
-        ranges = merge.id_ranges(np.array(counts))
+    monkeypatch.setattr(tables, "_LEAST_TOKENS_IN_RANGE", 10)
+    for counts in ([0, 100, 0, 1], [1] * 50, [0, 0, 5], [1000], [0], [0, 0]):
+        ranges = tables.id_ranges(np.array(counts))
         assert [id_ for first, last in ranges for id_ in range(first, last)] == list(range(len(counts)))
 
 
@@ -159,7 +244,7 @@ def golden_hash(catalogue: tc.Catalogue, table: str) -> str:
     columns = catalogue.table(table).to_arrow_table()
     digest = hashlib.sha256()
     for name in columns.column_names:
-        if name != "frac_max":
+        if name not in ("frac_max", "completions", "entropy"):
             digest.update(columns[name].to_numpy().astype("<u8").tobytes())
     return digest.hexdigest()
 
@@ -196,8 +281,8 @@ def test_same_bytes_whatever_the_limits(shared: Path, tmp_path: Path) -> None:
 
 def test_refused(tmp_path: Path) -> None:
     flat = write_flat(tmp_path / "flat.bin", [1, 2, 3, 4], "uint16")
-    with pytest.raises(SettingsError, match="from 2 to 5"):
-        tc.NgramSettings(n=(1, 2))
+    with pytest.raises(SettingsError, match="from 1 to 5"):
+        tc.NgramSettings(n=(0, 2))
     with pytest.raises(SettingsError, match="'lots' is not a size"):
         tc.ngrams(flat, tmp_path / "c", memory="lots")
     tc.ngrams(flat, tmp_path / "c")

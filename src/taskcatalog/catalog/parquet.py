@@ -17,10 +17,17 @@ ROW_GROUP_ROWS = 131_072
 class TableWriter:
     """Writes rows in row groups of a fixed size, whatever the size of the batches."""
 
-    def __init__(self, path: Path, schema: pa.Schema, row_group_rows: int) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, row_group_rows: int, delta: Sequence[str]) -> None:
         self._schema = schema
         self._row_group_rows = row_group_rows
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_statistics=True)
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            compression="zstd",
+            use_dictionary=[name for name in schema.names if name not in delta],
+            column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED") or None,
+            write_statistics=True,
+        )
         self._waiting: list[pa.Table] = []
         self._n_waiting = 0
         self.n_rows = 0
@@ -77,10 +84,16 @@ def _as_array(values: Any, kind: pa.DataType) -> pa.Array:
 
 
 @contextmanager
-def table_writer(path: Path, schema: pa.Schema, row_group_rows: int = ROW_GROUP_ROWS) -> Iterator[TableWriter]:
-    """A TableWriter whose file appears at ``path`` when the block ends well."""
+def table_writer(
+    path: Path, schema: pa.Schema, row_group_rows: int = ROW_GROUP_ROWS, delta: Sequence[str] = ()
+) -> Iterator[TableWriter]:
+    """A TableWriter whose file appears at ``path`` when the block ends well.
+
+    The columns that ``delta`` names, of integers in order or nearly, are stored as differences; others get a
+    dictionary while it is small.
+    """
     with written_atomically(path) as temporary:
-        writer = TableWriter(temporary, schema, row_group_rows)
+        writer = TableWriter(temporary, schema, row_group_rows, delta)
         try:
             yield writer
         finally:

@@ -5,7 +5,7 @@ import pyarrow as pa
 from numpy.typing import DTypeLike
 
 MAX_N = 5
-_GRAMS = {2: "bigrams", 3: "trigrams", 4: "4grams", 5: "5grams"}
+_GRAMS = {1: "unigrams", 2: "bigrams", 3: "trigrams", 4: "4grams", 5: "5grams"}
 
 
 def ngram_table(n: int) -> str:
@@ -52,7 +52,13 @@ def ngram_schema(n: int, ids: DTypeLike) -> pa.Schema:
 
 def prefix_schema(n: int, ids: DTypeLike) -> pa.Schema:
     """The prefix's ids, then the id of its most frequent completion."""
-    numbers = _fields(sum_count=pa.uint64(), max_count=pa.uint64(), frac_max=pa.float64())
+    numbers = _fields(
+        sum_count=pa.uint64(),
+        max_count=pa.uint64(),
+        frac_max=pa.float64(),
+        completions=pa.uint32(),
+        entropy=pa.float32(),
+    )
     return pa.schema(_id_fields(n, ids) + numbers)
 
 

@@ -102,9 +102,10 @@ class Vocabulary:
 
     def _bytes_of(self, token: str) -> bytes:
         if self._byte_level:
-            if all(character in _BYTE_OF for character in token):
-                return bytes(_BYTE_OF[character] for character in token)
-            return token.encode()
+            try:
+                return token.translate(_BYTE_OF).encode("latin-1")
+            except UnicodeEncodeError:  # a character that stands for no byte
+                return token.encode()
         if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
             return bytes([int(token[3:5], 16)])
         return token.replace(_SPACE, " ").encode()
@@ -122,11 +123,14 @@ def _mentions(description: Any, kind: str) -> bool:
     return False
 
 
-def _byte_of_character() -> dict[str, int]:
-    """GPT-2's map, inverted: printable Latin-1 stands for itself, other bytes for U+0100 upwards."""
+def _byte_of_character() -> dict[int, int]:
+    """GPT-2's map, inverted: printable Latin-1 stands for itself, other bytes for U+0100 upwards.
+
+    Other characters of Latin-1 stand for no byte: they are mapped out of it.
+    """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+    return dict.fromkeys(others, 0xFFFF) | {256 + i: byte for i, byte in enumerate(others)}
 
 
 _BYTE_OF = _byte_of_character()

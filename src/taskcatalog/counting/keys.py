@@ -2,17 +2,17 @@
 
 An n-gram's ids, each written in ``bits`` bits, form one number of ``n * bits`` bits. Its low bits, at most
 64, are the *payload*; what is above them is the *head*. With up to 64 bits behind the first id the head is
-the first id; for longer ones (5-grams of a vocabulary above 65,536) it has a few bits of the second as well.
+the first id; for longer ones (5-grams of a vocabulary of 65,536 or more) it has a few bits of the second as well.
 Grams are sorted by putting each into the bucket of its head and sorting the payloads in each bucket.
+
+Where a sequence ends, the ids that are missing are the *end id*, one more than the largest id: so the longest
+grams begin at every token, and all shorter ones are prefixes of them.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from taskcatalog.catalog.schemas import id_dtype
 from taskcatalog.errors import SettingsError
 
 _LARGEST_HEAD_BITS = 27
@@ -20,7 +20,7 @@ _LARGEST_HEAD_BITS = 27
 
 @dataclass(frozen=True)
 class KeyLayout:
-    """How n-grams of one n over one vocabulary are split into head and payload."""
+    """How n-grams of one n, at least 2, over one vocabulary are split into head and payload."""
 
     n: int
     vocabulary_size: int
@@ -30,9 +30,13 @@ class KeyLayout:
             raise SettingsError(f"{self.n}-grams of a vocabulary of {self.vocabulary_size} ids are too wide to count")
 
     @property
+    def end_id(self) -> int:
+        return self.vocabulary_size
+
+    @property
     def bits(self) -> int:
-        """Bits of one id."""
-        return max(1, (self.vocabulary_size - 1).bit_length())
+        """Bits of one id, the end id among them."""
+        return self.vocabulary_size.bit_length()
 
     @property
     def spilled_bits(self) -> int:
@@ -50,16 +54,3 @@ class KeyLayout:
     @property
     def payload_dtype(self) -> np.dtype[np.uint32] | np.dtype[np.uint64]:
         return np.dtype(np.uint32) if self.payload_bits <= 32 else np.dtype(np.uint64)
-
-    def ids(self, heads: NDArray[np.int64], payload: NDArray[Any]) -> list[NDArray[Any]]:
-        """The n columns of ids, of the tables' type, of grams with these heads and payloads."""
-        dtype = id_dtype(self.vocabulary_size)
-        mask, spilled = (1 << self.bits) - 1, self.spilled_bits
-        columns = [(heads >> spilled).astype(dtype)]
-        for i in range(1, self.n):
-            shift = (self.n - 1 - i) * self.bits
-            column = (payload >> shift) & mask
-            if i == 1 and spilled:
-                column |= (heads.astype(np.uint64) & np.uint64((1 << spilled) - 1)) << np.uint64(self.bits - spilled)
-            columns.append(column.astype(dtype))
-        return columns

@@ -4,17 +4,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from taskcatalog.catalog.files import written_atomically
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import MAX_N, ngram_table, prefix_table, top_table
-from taskcatalog.cluster.local import Work, run_parts
+from taskcatalog.cluster.local import PartResult, Work, run_parts
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
-from taskcatalog.corpus.stores.store import Store
-from taskcatalog.counting.count import count_part, count_parts, sequences_that_fit
-from taskcatalog.counting.merge import merge_part, merge_parts
+from taskcatalog.corpus.stores.store import Store, stretches
+from taskcatalog.counting.count import Stretch, count_stretch, sequences_that_fit
+from taskcatalog.counting.keys import KeyLayout
+from taskcatalog.counting.runs import Run, StoredRun
+from taskcatalog.counting.tables import table_parts, write_tables, write_unigrams
 from taskcatalog.counting.top import write_top_table
 from taskcatalog.errors import SettingsError
+from taskcatalog.progress import progress_bar
 from taskcatalog.sizes import memory_budget, worker_count
 from taskcatalog.storage import AnyPath
 
@@ -26,7 +31,7 @@ class NgramSettings:
     """What decides the bytes of the tables, besides the store."""
 
     n: tuple[int, ...] = (2, 3)
-    """Lengths to count, each from 2 to 5."""
+    """Lengths to count, each from 1 to 5; unigrams are always there."""
     min_prefix_count: int = 1_000
     """Top tables of trigrams and longer take prefixes that occur more often than this."""
     min_share: float = 0.5
@@ -34,8 +39,8 @@ class NgramSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n", tuple(sorted(set(self.n))))
-        if not self.n or self.n[0] < 2 or self.n[-1] > MAX_N:
-            raise SettingsError(f"n is {', '.join(map(str, self.n)) or 'empty'}: each must be from 2 to {MAX_N}")
+        if not self.n or self.n[0] < 1 or self.n[-1] > MAX_N:
+            raise SettingsError(f"n is {', '.join(map(str, self.n)) or 'empty'}: each must be from 1 to {MAX_N}")
         if self.min_prefix_count < 0:
             raise SettingsError(f"min prefix count is {self.min_prefix_count}: it must be 0 or more")
         if not 0 <= self.min_share < 1:
@@ -75,14 +80,20 @@ def ngrams(
 
 
 def _fill(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, workers: int) -> None:
-    counting = count_parts(store, settings.n, ledger.work, _sequences_at_once(ledger, store, memory, workers))
-    run_parts(ledger, counting, count_part, Work(description="count", unit="tokens", total=store.n_tokens), workers)
-    id_counts = np.sum([np.load(part.id_counts) for part in counting.values()], axis=0)
-    runs = [part.folder for part in counting.values()]
-    merging = merge_parts(id_counts, settings.n, runs, ledger.folder, memory, workers)
-    total = int(id_counts.sum()) * len(settings.n)
-    run_parts(ledger, merging, merge_part, Work(description="merge", unit="n-grams", total=total), workers)
-    for n in settings.n:
+    layout = KeyLayout(max(2, *settings.n), store.corpus.vocabulary_size)
+    stretches = _stretches(ledger, store, layout, memory, workers)
+    runs, id_counts = _count(ledger, stretches, store.n_tokens, workers)
+    at_once = memory // 4 // workers
+    longer = [n for n in settings.n if n > 1]
+    parts = table_parts(id_counts, layout, longer, runs, ledger.folder, at_once)
+    work = Work(description="tables", unit="tokens", total=int(id_counts.sum()))
+    run_parts(ledger, parts, write_tables, work, workers)
+    del runs, parts
+    if ngram_table(1) not in ledger.parts:
+        unigrams = ledger.folder / f"{ngram_table(1)}.parquet"
+        rows = write_unigrams(id_counts, unigrams)
+        ledger.finish_part(ngram_table(1), [unigrams], {ngram_table(1): rows})
+    for n in longer:
         if (name := top_table(n)) not in ledger.parts:
             out = ledger.folder / f"{name}.parquet"
             prefixes = [path for path in ledger.files() if path.parent.name == prefix_table(n)]
@@ -95,20 +106,52 @@ def _fill(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, wo
             ledger.finish_part(name, [out], {name: rows})
 
 
-def _sequences_at_once(ledger: Ledger, store: Store, memory: int, workers: int) -> int:
-    """Sequences in a stretch: as many as the memory holds, or fewer if the run was begun with fewer."""
-    at_once = sequences_that_fit(store, memory, workers)
+def _stretches(ledger: Ledger, store: Store, layout: KeyLayout, memory: int, workers: int) -> dict[str, Stretch]:
+    """The store in stretches that the memory holds, or in a stopped run's if those are shorter."""
+    at_once = sequences_that_fit(store, layout, memory, workers)
     if (plan := ledger.parts.get("plan")) is not None:
-        if plan.facts["sequences_at_once"] <= at_once or any(name.startswith("merge-") for name in ledger.parts):
-            return int(plan.facts["sequences_at_once"])
-        ledger.forget(name for name in ledger.parts if name.startswith("count-") or name == "plan")
-    ledger.finish_part("plan", [], {"sequences_at_once": at_once})
-    return at_once
+        if plan.facts["sequences_at_once"] <= at_once:
+            at_once = int(plan.facts["sequences_at_once"])
+        else:
+            ledger.forget(name for name in ledger.parts if name.startswith("count-") or name == "plan")
+    if "plan" not in ledger.parts:
+        ledger.finish_part("plan", [], {"sequences_at_once": at_once})
+    return {
+        f"count-{first:010d}-{last:010d}": Stretch(store, first, last, layout, ledger.work / f"run-{first:010d}")
+        # An empty store is one empty stretch: its tables are there, and empty.
+        for first, last in list(stretches(store.n_sequences, at_once)) or [(0, 0)]
+    }
+
+
+def _count(
+    ledger: Ledger, stretches: dict[str, Stretch], n_tokens: int, workers: int
+) -> tuple[list[Run], NDArray[np.int64]]:
+    """The run of each stretch, and how often each id occurs: in memory if there is one stretch, else on disk."""
+    work = Work(description="count", unit="tokens", total=n_tokens)
+    if len(stretches) == 1:
+        [stretch] = stretches.values()
+        with progress_bar(work.description, work.total, work.unit) as bar:
+            run, id_counts = count_stretch(stretch, workers)
+            bar.update(int(id_counts.sum()))
+        return [run], id_counts
+
+    def count_to_disk(stretch: Stretch) -> PartResult:
+        run, id_counts = count_stretch(stretch, workers)
+        id_counts_file = stretch.folder / "ids"
+        with written_atomically(id_counts_file) as temporary, temporary.open("wb") as file:
+            id_counts.tofile(file)
+        return PartResult(files=[*run.write(stretch.folder), id_counts_file], amount=int(id_counts.sum()))
+
+    run_parts(ledger, stretches, count_to_disk, work)
+    folders = [stretch.folder for stretch in stretches.values()]
+    layout = next(iter(stretches.values())).layout
+    id_counts = np.sum([np.fromfile(folder / "ids", np.int64) for folder in folders], axis=0)
+    return [StoredRun(layout, folder) for folder in folders], id_counts
 
 
 def _facts(ledger: Ledger, settings: NgramSettings) -> dict[str, int]:
     """Rows of each table, and the tokens that were counted."""
-    names = [table(n) for n in settings.n for table in (ngram_table, prefix_table, top_table)]
-    facts = {name: sum(part.facts.get(name, 0) for part in ledger.parts.values()) for name in names}
-    counted = (part.facts["amount"] for name, part in ledger.parts.items() if name.startswith("count-"))
+    names = [table(n) for n in settings.n if n > 1 for table in (ngram_table, prefix_table, top_table)]
+    facts = {name: sum(part.facts.get(name, 0) for part in ledger.parts.values()) for name in [ngram_table(1), *names]}
+    counted = (part.facts["amount"] for name, part in ledger.parts.items() if name.startswith("tables-"))
     return facts | {"tokens": sum(counted)}

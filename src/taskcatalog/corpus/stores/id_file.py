@@ -88,15 +88,14 @@ class NumberFile:
             raise InputError(f"{path}: has {self._size} bytes, not {first_byte + n_bytes}: the file is cut off")
         self._count = n_bytes // self.dtype.itemsize
         self._cache = cache or BlockCache()
-        self._mapped = self._map() if isinstance(path, Path) else None
 
     def __len__(self) -> int:
         return self._count
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """The numbers from ``start`` to ``stop``, which lie within the file; read-only where it is local."""
-        if self._mapped is not None:
-            return self._mapped[start:stop]
+        if isinstance(self.path, Path):
+            return self._map(start, stop)
         first, last = (self._first_byte + i * self.dtype.itemsize for i in (start, stop))
         return np.frombuffer(self._cache.read(self.path, self._size, first, last), self.dtype)
 
@@ -108,20 +107,25 @@ class NumberFile:
         target_starts: NDArray[np.int64],
     ) -> None:
         """Copies stretches of the file to places in ``target``. All arrays but that are (stretches,)."""
-        if self._mapped is not None:
+        if isinstance(self.path, Path):
             from taskcatalog.corpus.stores.kernels import copy_stretches
 
-            copy_stretches(self._mapped, starts, lengths, target, target_starts)
+            copy_stretches(self._map(0, self._count), starts, lengths, target, target_starts)
             return
         for i in np.argsort(starts).tolist():  # in the order of the file, so that no block is fetched twice
             first, begin = int(starts[i]), int(target_starts[i])
             target[begin : begin + int(lengths[i])] = self.read(first, first + int(lengths[i]))
 
-    def _map(self) -> NDArray[Any]:
-        if not self._count:  # an empty file cannot be mapped
+    def _map(self, start: int, stop: int) -> NDArray[Any]:
+        """Mapped anew each time, so that what is not used any more is no memory of this process."""
+        if start == stop:  # nothing cannot be mapped
             return np.zeros(0, self.dtype)
         with open_to_read(self.path) as file:
-            return np.memmap(file, self.dtype, "r", self._first_byte, self._count).view(np.ndarray)
+            try:
+                first_byte = self._first_byte + start * self.dtype.itemsize
+                return np.memmap(file, self.dtype, "r", first_byte, stop - start).view(np.ndarray)
+            except ValueError as error:
+                raise InputError(f"{self.path}: became shorter while it was read: begin anew") from error
 
 
 class IdFiles:

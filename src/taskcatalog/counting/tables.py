@@ -1,0 +1,202 @@
+"""Second half of the stage: sorted runs to tables, one range of first ids after the other.
+
+The ranges hold about equal numbers of tokens and depend on the corpus alone, so that the files of a table are
+the same however the corpus was cut into stretches. Within a range, the runs are merged in *cells* that fit
+the memory, and the rows of every table fall out of the longest grams in order.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from taskcatalog.catalog.parquet import TableWriter, table_writer
+from taskcatalog.catalog.schemas import id_columns, id_dtype, ngram_schema, ngram_table, prefix_schema, prefix_table
+from taskcatalog.cluster.local import PartResult
+from taskcatalog.counting.count import equal_ranges
+from taskcatalog.counting.kernels import decode, group
+from taskcatalog.counting.keys import KeyLayout
+from taskcatalog.counting.runs import Grams, Run, merge
+
+_LEAST_TOKENS_IN_RANGE = 1 << 22
+_MOST_TOKENS_IN_RANGE = 1 << 24
+_RANGES = 16
+"""Of ids, where each of them then holds as many tokens as the two numbers above say."""
+_BYTES_PER_ROW = 160
+"""Of working memory while a cell is merged, tabulated and written."""
+_LEAST_ROWS, _MOST_ROWS = 1 << 14, 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablePart:
+    """One range of first ids: runs in, a file of each table out."""
+
+    layout: KeyLayout
+    first_id: int
+    last_id: int
+    n_tokens: int
+    """That is, how often these ids occur."""
+    runs: Sequence[Run]
+    rows_at_once: int
+    ns: Sequence[int]
+    folder: Path
+    name: str
+
+    def file(self, table: str) -> Path:
+        return self.folder / table / f"{self.name}.parquet"
+
+
+def table_parts(
+    id_counts: NDArray[np.int64], layout: KeyLayout, ns: Sequence[int], runs: Sequence[Run], folder: Path, memory: int
+) -> dict[str, TablePart]:
+    """A part for each range of ids, to be done within ``memory`` bytes; ``id_counts`` (vocabulary,) is how often each
+    id occurs."""
+    rows_at_once = min(max(_LEAST_ROWS, memory // _BYTES_PER_ROW // max(1, layout.n - 1)), _MOST_ROWS)
+    return {
+        f"tables-{i:05d}": TablePart(
+            layout=layout,
+            first_id=first,
+            last_id=last,
+            n_tokens=int(id_counts[first:last].sum()),
+            runs=runs,
+            rows_at_once=rows_at_once,
+            ns=ns,
+            folder=folder,
+            name=f"{i:05d}",
+        )
+        for i, (first, last) in enumerate(id_ranges(id_counts))
+    }
+
+
+def id_ranges(id_counts: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Ranges of ids, the last of each excluded, with about the same number of tokens in each."""
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(id_counts)])
+    per_range = min(max(int(starts[-1]) // _RANGES, _LEAST_TOKENS_IN_RANGE), _MOST_TOKENS_IN_RANGE)
+    return equal_ranges(starts, max(1, -(-int(starts[-1]) // per_range)))
+
+
+def write_unigrams(id_counts: NDArray[np.int64], out: Path) -> int:
+    """The table of single ids that occur; returns its rows."""
+    ids = id_dtype(len(id_counts))
+    found = np.flatnonzero(id_counts)
+    with table_writer(out, ngram_schema(1, ids), delta=id_columns(1)) as table:
+        table.write({"id0": found.astype(ids), "count": id_counts[found].astype(np.uint64)})
+    return len(found)
+
+
+def write_tables(part: TablePart) -> PartResult:
+    ids = id_dtype(part.layout.vocabulary_size)
+    files: list[Path] = []
+    rows: dict[str, int] = {}
+    with ExitStack() as stack:
+
+        def writer(table: str, schema: pa.Schema, n: int) -> TableWriter:
+            files.append(part.file(table))
+            return stack.enter_context(table_writer(files[-1], schema, delta=id_columns(n)))
+
+        tables = {
+            n: (writer(ngram_table(n), ngram_schema(n, ids), n), writer(prefix_table(n), prefix_schema(n, ids), n - 1))
+            for n in part.ns
+        }
+        tabulator = _Tabulator(part.layout, tables)
+        for cell in _cells(part):
+            tabulator.add(merge(cell))
+        tabulator.close()
+    for n, (grams, prefixes) in tables.items():
+        rows |= {ngram_table(n): grams.n_rows, prefix_table(n): prefixes.n_rows}
+    return PartResult(files=files, amount=part.n_tokens, facts={**rows, "first_id": part.first_id})
+
+
+class _Tabulator:
+    """The longest grams in, in order; rows of all tables out."""
+
+    def __init__(self, layout: KeyLayout, tables: dict[int, tuple[TableWriter, TableWriter]]) -> None:
+        """``tables`` has, for each n, the writers of the n-grams and of their prefixes."""
+        self._layout = layout
+        self._tables = tables
+        self._ids = id_dtype(layout.vocabulary_size + 1)  # the end id among them
+        self._open = {
+            k: (np.full(k, -1, np.int64), np.zeros(4, np.uint64), np.zeros(1)) for k in range(2, layout.n + 1)
+        }
+        """Of each k, what ``kernels.group`` keeps of a prefix that may go on."""
+
+    def add(self, grams: Grams) -> None:
+        ids = np.empty((self._layout.n, len(grams.payload)), self._ids)
+        decode(grams.first_head, grams.starts, grams.payload, self._layout.bits, self._layout.spilled_bits, ids)
+        self._add(ids, grams.counts.astype(np.uint64), is_last=False)
+
+    def close(self) -> None:
+        self._add(np.empty((self._layout.n, 0), self._ids), np.empty(0, np.uint64), is_last=True)
+
+    def _add(self, ids: NDArray[Any], counts: NDArray[np.uint64], is_last: bool) -> None:
+        for k in range(self._layout.n, min(self._tables, default=2) - 1, -1):
+            room = len(counts) + 1
+            shorter_ids, shorter_counts = np.empty((k - 1, room), self._ids), np.empty(room, np.uint64)
+            prefixes = np.empty((k, room), self._ids), np.empty((3, room), np.uint64), np.empty(room, np.float32)
+            n_grams, n_shorter, n_prefixes = group(
+                ids, counts, self._layout.end_id, is_last, *self._open[k], shorter_ids, shorter_counts, *prefixes
+            )
+            if k in self._tables:
+                table, prefix_table = self._tables[k]
+                table.write(_columns(ids[:, :n_grams]) | {"count": counts[:n_grams]})
+                prefix_table.write(_prefix_rows(*prefixes, n_prefixes))
+            ids, counts = shorter_ids[:, :n_shorter], shorter_counts[:n_shorter]
+
+
+def _columns(ids: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    return dict(zip(id_columns(len(ids)), ids, strict=True))
+
+
+def _prefix_rows(
+    ids: NDArray[Any], numbers: NDArray[np.uint64], entropies: NDArray[np.float32], n: int
+) -> dict[str, NDArray[Any]]:
+    sums, largest, completions = numbers[:, :n]
+    return _columns(ids[:, :n]) | {
+        "sum_count": sums,
+        "max_count": largest,
+        "frac_max": largest / sums,
+        "completions": completions,
+        "entropy": entropies[:n],
+    }
+
+
+def _cells(part: TablePart) -> Iterator[list[Grams]]:
+    """The runs' grams in order, in groups of about ``rows_at_once`` rows."""
+    spilled = part.layout.spilled_bits
+    first, end = part.first_id << spilled, part.last_id << spilled
+    starts = [run.starts(first, end) for run in part.runs]
+    rows_up_to = sum(own - own[0] for own in starts)
+    assert not isinstance(rows_up_to, int)
+    at = 0
+    while at < end - first:
+        goal = rows_up_to[at] + part.rows_at_once
+        stop = min(max(int(np.searchsorted(rows_up_to, goal, side="right")) - 1, at + 1), end - first)
+        bounds = [own[at : stop + 1] for own in starts]
+        if stop == at + 1 and rows_up_to[stop] - rows_up_to[at] > part.rows_at_once:
+            yield from _split_head(part, first + at, bounds)
+        else:
+            yield [_grams(run, first + at, own) for run, own in zip(part.runs, bounds, strict=True)]
+        at = stop
+
+
+def _grams(run: Run, first_head: int, starts: NDArray[np.int64]) -> Grams:
+    return Grams(run.layout, first_head, starts - starts[0], *run.rows(int(starts[0]), int(starts[-1])))
+
+
+def _split_head(part: TablePart, head: int, bounds: list[NDArray[np.int64]]) -> Iterator[list[Grams]]:
+    """The grams of one head that are too many for one cell, cut where the largest run has equally many."""
+    payloads = [run.payload(int(own[0]), int(own[1])) for run, own in zip(part.runs, bounds, strict=True)]
+    largest = max(payloads, key=len)
+    n_cells = -(-sum(map(len, payloads)) // part.rows_at_once)
+    cuts = np.unique(largest[np.arange(1, n_cells) * len(largest) // n_cells])
+    places = [[0, *np.searchsorted(own, cuts).tolist(), len(own)] for own in payloads]
+    for i in range(len(cuts) + 1):
+        yield [
+            _grams(run, head, own[0] + np.array(place[i : i + 2], np.int64))
+            for run, own, place in zip(part.runs, bounds, places, strict=True)
+        ]
