@@ -3,6 +3,10 @@
 import hashlib
 import json
 import math
+import os
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,7 +21,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import taskcatalog as tc
-from helpers import tree
+from helpers import answer, refusal, tree
 from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import ngram_table, prefix_table, top_table
@@ -310,6 +314,44 @@ def test_leftovers_of_a_killed_run_go(tmp_path: Path) -> None:
     (tmp_path / "c/tokens.parquet.123.partial").write_text("half")
     tc.ngrams(flat, tmp_path / "c")
     tc.ngrams(flat, tmp_path / "d")
+    assert tree(tmp_path / "c") == tree(tmp_path / "d")
+
+
+@pytest.mark.parametrize(("memory", "room"), [("1MB", "3m"), ("1GB", "1m")])
+def test_a_full_disk(demo_data: Path, tmp_path: Path, memory: str, room: str) -> None:
+    """In the middle of sorted runs, or of tables: said in one line, and gone on with when there is room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("only root can mount a small disk")
+    try:
+        tokens = np.random.default_rng(0).zipf(1.3, 600_000) % 8_000
+        flat = write_flat(tmp_path / "flat.bin", tokens.tolist(), "uint16")
+        arguments = ("ngrams", flat, "--tokenizer", demo_data, "--memory", memory, "--out", disk / "c")
+        assert "no more room on its disk: make some, and the same command goes on" in refusal(*arguments)
+        assert not list(disk.rglob("*.partial"))
+        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        answer(*arguments)
+        answer(*arguments[:-1], tmp_path / "c")
+        assert tree(disk / "c") == tree(tmp_path / "c")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_two_commands_at_once(demo_data: Path, tmp_path: Path) -> None:
+    """The second is refused, and the first is not harmed."""
+    tokens = np.random.default_rng(0).zipf(1.3, 3_000_000) % 8_000
+    flat = write_flat(tmp_path / "flat.bin", tokens.tolist(), "uint16")
+    arguments = ("ngrams", flat, "--tokenizer", demo_data, "--memory", "1MB", "--out", tmp_path / "c")
+    command = [sys.executable, "-m", "taskcatalog", *map(str, arguments)]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "c/ngrams/ledger.parts.jsonl").exists():
+        assert first.poll() is None
+        time.sleep(0.01)
+    assert "another taskcatalog command is writing there" in refusal(*arguments)
+    assert first.wait() == 0
+    answer(*arguments[:-1], tmp_path / "d")
     assert tree(tmp_path / "c") == tree(tmp_path / "d")
 
 

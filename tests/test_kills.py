@@ -93,9 +93,9 @@ def test_tokenize(sources: Path, store: Path, stories: Path, tmp_path: Path) -> 
 
 
 def test_ngrams(store: Path, tmp_path: Path) -> None:
-    arguments = ["ngrams", store, "--memory", "8MB", "--min-prefix-count", 20]
+    arguments = ["ngrams", store, "--memory", "500KB", "--min-prefix-count", 20]
     run(command(*arguments, "--out", tmp_path / "never"))
-    kills = kill_until_done(command(*arguments, "--out", tmp_path / "killed"), tmp_path / "killed/ngrams", 7)
+    kills = kill_until_done(command(*arguments, "--out", tmp_path / "killed"), tmp_path / "killed/ngrams", 3)
     assert kills >= 4
     assert tree(tmp_path / "killed") == tree(tmp_path / "never")
 
@@ -105,8 +105,8 @@ def test_ngrams_resumed_with_other_limits(store: Path, tmp_path: Path) -> None:
     run(command("ngrams", store, "--out", tmp_path / "never"))
     out = tmp_path / "killed"
     counting = command("ngrams", store, "--out", out, "--memory")
-    assert kill_after_parts([*counting, "40MB", "--workers", "1"], out / "ngrams", 3)
-    assert kill_after_parts([*counting, "4MB", "--workers", "2"], out / "ngrams", 4)
+    assert kill_after_parts([*counting, "4MB", "--workers", "1"], out / "ngrams", 3)
+    assert kill_after_parts([*counting, "500KB", "--workers", "2"], out / "ngrams", 4)
     run([*counting, "1GB"])
     assert tree(out) == tree(tmp_path / "never")
 

@@ -19,3 +19,7 @@ class SettingsError(TaskcatalogError):
 
 class ConflictError(TaskcatalogError):
     """The output belongs to a different run, to another program, or to a run that is still going."""
+
+
+class DiskFullError(TaskcatalogError):
+    """There is no room for the output, or for what is kept beside it for a while."""

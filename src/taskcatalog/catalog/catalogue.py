@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from taskcatalog.catalog.database import connect, quoted, run_query, table_names
 from taskcatalog.catalog.folder import CatalogueFolder, Corpus
-from taskcatalog.catalog.schemas import MAX_N, id_columns, ngram_table
+from taskcatalog.catalog.lookup import SortedTable, open_sorted
+from taskcatalog.catalog.schemas import MAX_N, ngram_table
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.errors import InputError, SettingsError
 
@@ -85,26 +86,22 @@ class Catalogue:
         """
         ids = self._prefix_ids(prefix)
         lengths = range(min(len(ids) + 1, MAX_N), 1, -1)
-        n = next((n for n in lengths if ngram_table(n) in self.tables), None)
+        n = next((n for n in lengths if n in self._ngrams), None)
         if n is None:
             raise SettingsError(f"{self.folder.path}: has no table of n-grams with a prefix of {len(ids)} ids or fewer")
         used = ids[len(ids) - (n - 1) :]
-        given = " AND ".join(f"id{i} = {id_}" for i, id_ in enumerate(used))
-        predicted = f"SELECT * FROM predictions WHERE n = {n} AND ids[1:{n - 1}] = {used}"
-        models = self._models()
-        columns = "".join(f", max(p.p) FILTER (p.model = ?) AS {quoted('p_' + model)}" for model in models)
-        join = f"LEFT JOIN ({predicted}) p ON p.ids[{n}] = c.id" if models else ""
-        table = self._database.sql(
-            f"""WITH found AS (SELECT id{n - 1} AS id, count FROM {quoted(ngram_table(n))} WHERE {given}),
-                c AS (SELECT *, sum(count) OVER () AS total, row_number() OVER (ORDER BY count DESC, id) AS rank
-                      FROM found)
-            SELECT c.rank, c.id, t.token, c.count, c.count / c.total AS share{columns}, any_value(c.total) AS total
-            FROM c LEFT JOIN tokens t USING (id) {join}
-            WHERE c.rank <= ? GROUP BY ALL ORDER BY c.rank""",
-            params=[*models, limit],
-        ).to_arrow_table()
-        total = int(table["total"][0].as_py()) if table.num_rows else 0
-        return Completions(used, ids[: len(ids) - len(used)], total, table.drop_columns("total"))
+        completions, counts = self._ngrams[n].completions(used)
+        best = np.lexsort((completions, -counts.astype(np.int64)))[:limit]
+        total = int(counts.sum())
+        columns = {
+            "rank": pa.array(range(1, len(best) + 1), pa.int64()),
+            "id": pa.array(completions[best]),
+            "token": pa.array([self._token(id_) for id_ in completions[best].tolist()], pa.string()),
+            "count": pa.array(counts[best]),
+            "share": pa.array(counts[best] / max(total, 1)),
+        }
+        table = pa.table(columns | self._predictions(used, completions[best]))
+        return Completions(used, ids[: len(ids) - len(used)], total, table)
 
     def count(self, ngrams: ArrayLike) -> NDArray[np.uint64]:
         """How often each n-gram occurs: ids (rows, n) in, counts (rows,) out, 0 for those that do not.
@@ -112,21 +109,32 @@ class Catalogue:
         Raises SettingsError where there is no table for that n.
         """
         ids = np.atleast_2d(np.asarray(ngrams))
-        n = ids.shape[1]
-        if ids.dtype.kind not in "iu" or n > MAX_N or n < 2 or ngram_table(n) not in self.tables:
-            raise SettingsError(f"count takes integer ids (rows, n) of a table that is there, not {ids.dtype} (…, {n})")
-        asked = pa.table({name: ids[:, i].astype(np.int64) for i, name in enumerate(id_columns(n))})
-        asked = asked.append_column("row", pa.array(np.arange(len(ids))))
-        counts = np.zeros(len(ids), np.uint64)
-        self._database.register("asked_ngrams", asked)
-        try:
-            found = self._database.sql(
-                f"SELECT row, count FROM asked_ngrams JOIN {quoted(ngram_table(n))} USING ({', '.join(id_columns(n))})"
-            ).to_arrow_table()
-        finally:
-            self._database.unregister("asked_ngrams")
-        counts[found["row"].to_numpy()] = found["count"].to_numpy()
-        return counts
+        if ids.dtype.kind not in "iu" or (n := ids.shape[1]) not in self._ngrams:
+            shape = f"{ids.dtype} (…, {ids.shape[1]})"
+            raise SettingsError(f"count takes integer ids (rows, n) of a table that is there, not {shape}")
+        return self._ngrams[n].counts(ids.astype(np.int64))
+
+    @cached_property
+    def _ngrams(self) -> dict[int, SortedTable]:
+        """The tables of n-grams by n, to look things up."""
+        names = {n: ngram_table(n) for n in range(1, MAX_N + 1) if ngram_table(n) in self.tables}
+        return {n: open_sorted(self.folder.ngrams, name, n) for n, name in names.items()} if names else {}
+
+    def _token(self, id_: int) -> str | None:
+        return None if self.vocabulary is None else self.vocabulary.text([id_])
+
+    def _predictions(self, prefix: list[int], completions: NDArray[np.int64]) -> dict[str, pa.Array]:
+        """``p_<label>`` of each model that was asked: (completions,), null where it was not asked for this one."""
+        n = len(prefix) + 1
+        columns = {}
+        for model in self._models():
+            known = self._database.execute(
+                f"SELECT ids[{n}], max(p) FROM predictions WHERE model = ? AND n = ? AND ids[1:{n - 1}] = ? GROUP BY 1",
+                [model, n, prefix],
+            ).fetchall()
+            p = dict(known)
+            columns[f"p_{model}"] = pa.array([p.get(id_) for id_ in completions.tolist()], pa.float32())
+        return columns
 
     def _models(self) -> list[str]:
         """The labels of the models that were asked for completions."""

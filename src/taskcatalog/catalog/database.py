@@ -62,6 +62,8 @@ def quoted(name: str) -> str:
 
 
 def _create_ngram_views(database: duckdb.DuckDBPyConnection, ngrams: Ledger, predicted: list[Ledger]) -> None:
+    unigrams = ngrams.folder / f"{ngram_table(1)}.parquet"
+    _create_view(database, ngram_table(1), f"SELECT * FROM {parquet_files([unigrams])}")
     for n in range(2, MAX_N + 1):
         for table in (ngram_table(n), prefix_table(n)):
             files = [path for path in ngrams.files() if path.parent.name == table]

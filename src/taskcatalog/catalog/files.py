@@ -1,5 +1,6 @@
 """Files that are either whole or not there: written under a temporary name, flushed, renamed."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from taskcatalog.errors import InputError
+from taskcatalog.errors import DiskFullError, InputError
 from taskcatalog.storage import AnyPath, open_to_read, read_bytes
 
 _TEMPORARY = ".partial"
@@ -17,7 +18,10 @@ _TEMPORARY = ".partial"
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside ``path``; what was written there takes its name if the block succeeds."""
+    """Gives a temporary path beside ``path``; what was written there takes its name if the block succeeds.
+
+    Raises DiskFullError where there is no room for it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The name is this process's own: a worker that outlives its killed command cannot write into a new one's file.
     temporary = path.with_name(f"{path.name}.{os.getpid()}{_TEMPORARY}")
@@ -25,10 +29,20 @@ def written_atomically(path: Path) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and _is_full(error):
+            raise DiskFullError(
+                f"{path}: there is no more room on its disk: make some, and the same command goes on from here"
+            ) from error
         raise
     _flush(path.parent)
+
+
+def _is_full(error: OSError) -> bool:
+    """Whether a disk or a quota is full; Arrow keeps the number of the error in its text only."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    return error.errno in numbers or any(f"[errno {number}]" in str(error) for number in numbers)
 
 
 @contextmanager

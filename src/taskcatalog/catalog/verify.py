@@ -37,7 +37,11 @@ def verify_catalogue(path: Path) -> list[str]:
 
 
 def _ngram_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iterator[str]:
-    for n in ledger.settings["n"]:
+    yield from _unsorted(ngram_table(1), id_columns(1), [ledger.folder / f"{ngram_table(1)}.parquet"])
+    [(tokens,)] = database.sql(f"SELECT coalesce(sum(count), 0) FROM {ngram_table(1)}").fetchall()
+    if tokens != ledger.facts["tokens"]:
+        yield f"{ngram_table(1)}: counts {tokens} tokens, not {ledger.facts['tokens']}"
+    for n in (n for n in ledger.settings["n"] if n > 1):
         grams, prefixes, top = ngram_table(n), prefix_table(n), top_table(n)
         for table, columns in ((grams, id_columns(n)), (prefixes, id_columns(n - 1))):
             yield from _unsorted(table, columns, [path for path in ledger.files() if path.parent.name == table])
@@ -45,10 +49,11 @@ def _ngram_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iter
         yield from _broken(
             database,
             f"{prefixes}: numbers that do not follow from {grams}",
-            f"""SELECT * FROM (SELECT {ids}, sum(count) AS s, max(count) AS m,
-                    arg_max({best}, (count, -{best}::BIGINT)) AS b
+            f"""SELECT * FROM (SELECT {ids}, sum(count) AS s, max(count) AS m, count(*) AS c,
+                    ln(s) - sum(count * ln(count)) / s AS h, arg_max({best}, (count, -{best}::BIGINT)) AS b
                 FROM {quoted(grams)} GROUP BY {ids}) FULL JOIN {quoted(prefixes)} p USING ({ids})
             WHERE s IS DISTINCT FROM sum_count OR m IS DISTINCT FROM max_count OR b IS DISTINCT FROM p.{best}
+                OR c IS DISTINCT FROM completions OR abs(h - entropy) > 1e-5
                 OR frac_max IS DISTINCT FROM max_count::DOUBLE / sum_count::DOUBLE""",
         )
         above = 0 if n == 2 else ledger.settings["min_prefix_count"]

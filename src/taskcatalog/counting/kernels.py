@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-_SMALL_BUCKET = 48
-_LARGE_BUCKET = 400
+_SMALL_BUCKET, _MIDDLE_BUCKET, _LARGE_BUCKET = 48, 128, 4_096
+"""Grams up to which a bucket is sorted by insertion, by comparison, and by digits of 8 bits."""
+_DIGIT_BITS = 11
+_MOST_DIGIT_COUNTS = -(-64 // _DIGIT_BITS) << _DIGIT_BITS
 _LARGEST_SCRATCH = 1 << 26
 """Grams of a bucket beyond which it is sorted in place, slower, rather than in more memory."""
 
@@ -67,12 +69,13 @@ def sort_and_count(
         size = starts[head + 1] - starts[head]
         if size <= _LARGEST_SCRATCH:
             largest = max(largest, size)
-    scratch = np.empty(largest if largest > _LARGE_BUCKET else 0, payload.dtype)
+    scratch = np.empty(largest if largest > _MIDDLE_BUCKET else 0, payload.dtype)
+    digit_counts = np.empty(_MOST_DIGIT_COUNTS, np.int64)
     write = starts[first]
     for head in range(first, last):
         begin, end = starts[head], starts[head + 1]
         if begin < end:
-            _sort_bucket(payload[begin:end], payload_bits, scratch)
+            _sort_bucket(payload[begin:end], payload_bits, scratch, digit_counts)
             current = payload[begin]
             run_start = begin
             for i in range(begin + 1, end):
@@ -95,13 +98,13 @@ def move_down(values: Any, source: int, target: int, count: int) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _sort_bucket(values: Any, n_bits: int, scratch: Any) -> None:
+def _sort_bucket(values: Any, n_bits: int, scratch: Any, digit_counts: Any) -> None:
     if len(values) <= _SMALL_BUCKET:
         _insertion_sort(values)
-    elif len(values) <= _LARGE_BUCKET or len(values) > len(scratch):
+    elif len(values) <= _MIDDLE_BUCKET or len(values) > len(scratch):
         values.sort()
     else:
-        _radix_sort(values, n_bits, scratch)
+        _radix_sort(values, n_bits, scratch, digit_counts, 8 if len(values) <= _LARGE_BUCKET else _DIGIT_BITS)
 
 
 @njit(nogil=True, cache=True)
@@ -116,22 +119,35 @@ def _insertion_sort(values: Any) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _radix_sort(values: Any, n_bits: int, scratch: Any) -> None:
-    """Least significant byte first; a byte that all values share costs one counting pass."""
+def _radix_sort(values: Any, n_bits: int, scratch: Any, counts: Any, digit_bits: int) -> None:
+    """Least significant digit first; a digit that all values share costs nothing but its counting.
+
+    The digits are counted all at once, in ``counts``, which holds those of all of ``n_bits`` bits.
+    """
+    size, n_digits = 1 << digit_bits, (n_bits + digit_bits - 1) // digit_bits
+    mask = np.uint64(size - 1)
+    for i in range(n_digits * size):
+        counts[i] = 0
+    for value in values:
+        rest = np.uint64(value)
+        for digit in range(n_digits):
+            counts[digit * size + np.int64(rest & mask)] += 1
+            rest >>= np.uint64(digit_bits)
     source, target = values, scratch[: len(values)]
     in_scratch = False
-    for shift in range(0, n_bits, 8):
-        counts = np.zeros(257, np.int64)
-        for value in source:
-            counts[((value >> np.uint64(shift)) & np.uint64(255)) + 1] += 1
-        if counts.max() == len(values):
+    for digit in range(n_digits):
+        shift, base = np.uint64(digit * digit_bits), digit * size
+        if counts[base + np.int64((np.uint64(values[0]) >> shift) & mask)] == len(values):
             continue
-        for digit in range(1, 257):
-            counts[digit] += counts[digit - 1]
+        for i in range(base + 1, base + size):
+            counts[i] += counts[i - 1]
+        for i in range(base + size - 1, base, -1):
+            counts[i] = counts[i - 1]
+        counts[base] = 0
         for value in source:
-            digit = (value >> np.uint64(shift)) & np.uint64(255)
-            target[counts[digit]] = value
-            counts[digit] += 1
+            bucket = base + np.int64((np.uint64(value) >> shift) & mask)
+            target[counts[bucket]] = value
+            counts[bucket] += 1
         source, target = target, source
         in_scratch = not in_scratch
     if in_scratch:

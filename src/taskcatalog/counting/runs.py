@@ -68,7 +68,7 @@ class MemoryRun:
         for name, array in (("starts", self.all_starts), ("payload", self.all_payload), ("counts", self.counts)):
             files.append(folder / name)
             with written_atomically(files[-1]) as temporary, temporary.open("wb") as file:
-                array.tofile(file)
+                file.write(array.data)
         return files
 
 

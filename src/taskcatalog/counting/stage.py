@@ -139,7 +139,7 @@ def _count(
         run, id_counts = count_stretch(stretch, workers)
         id_counts_file = stretch.folder / "ids"
         with written_atomically(id_counts_file) as temporary, temporary.open("wb") as file:
-            id_counts.tofile(file)
+            file.write(id_counts.data)
         return PartResult(files=[*run.write(stretch.folder), id_counts_file], amount=int(id_counts.sum()))
 
     run_parts(ledger, stretches, count_to_disk, work)

@@ -29,7 +29,7 @@ _RANGES = 16
 """Of ids, where each of them then holds as many tokens as the two numbers above say."""
 _BYTES_PER_ROW = 160
 """Of working memory while a cell is merged, tabulated and written."""
-_LEAST_ROWS, _MOST_ROWS = 1 << 14, 1 << 20
+_LEAST_ROWS, _MOST_ROWS = 1 << 14, 1 << 17
 
 
 @dataclass(frozen=True, kw_only=True)

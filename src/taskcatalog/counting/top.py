@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from taskcatalog.catalog.parquet import table_writer
@@ -29,18 +30,17 @@ def write_top_table(
         ORDER BY sum_count DESC, {", ".join(ids)}"""
     with table_writer(out, top_schema(n, id_dtype(vocabulary_size))) as writer:
         for table in sorted_batches(query, memory, out.with_suffix(".sort"), [min_share, above_count]):
-            grams = np.stack([table[name].to_numpy() for name in ids], 1)
             columns = {name: table[name].combine_chunks() for name in table.column_names}
-            writer.write(columns | _texts(grams, vocabulary))
+            writer.write(columns | _texts(np.stack([columns[name].to_numpy() for name in ids], 1), vocabulary))
     return writer.n_rows
 
 
-def _texts(grams: NDArray[Any], vocabulary: Vocabulary | None) -> dict[str, list[str | None]]:
+def _texts(grams: NDArray[Any], vocabulary: Vocabulary | None) -> dict[str, pa.Array]:
     """``token0`` …, the text of each id alone, and ``seq``, of all together; nulls without a tokenizer."""
-    n = grams.shape[1]
+    names = [f"token{i}" for i in range(grams.shape[1])]
     if vocabulary is None:
-        return {name: [None] * len(grams) for name in [*(f"token{i}" for i in range(n)), "seq"]}
-    tokens: dict[str, list[str | None]] = {
-        f"token{i}": [vocabulary.text([id_]) for id_ in grams[:, i].tolist()] for i in range(n)
-    }
-    return {**tokens, "seq": [vocabulary.text(gram) for gram in grams.tolist()]}
+        return dict.fromkeys([*names, "seq"], pa.nulls(len(grams), pa.string()))
+    ids, places = np.unique(grams, return_inverse=True)
+    texts = pa.array([vocabulary.text([id_]) for id_ in ids.tolist()], pa.string())
+    tokens = dict(zip(names, map(texts.take, map(pa.array, places.reshape(grams.shape).T)), strict=True))
+    return tokens | {"seq": pa.array([vocabulary.text(gram) for gram in grams.tolist()], pa.string())}

@@ -1,0 +1,151 @@
+"""N-grams looked up in a sorted table's files: only the row groups that may hold them are read."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.schemas import id_columns
+from taskcatalog.errors import InputError
+from taskcatalog.sizes import worker_count
+
+_Lookup: TypeAlias = Callable[[], tuple[slice, NDArray[np.uint64]]]
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file of a table, and what its row groups may hold."""
+
+    path: Path
+    n: int
+
+    @cached_property
+    def _metadata(self) -> pq.FileMetaData:
+        try:
+            return pq.read_metadata(self.path)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{self.path}: cannot be read ({error}): 'taskcatalog verify' tells more") from error
+
+    @cached_property
+    def bounds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The smallest and the largest id of each column of ids, in each row group: (row groups, n)."""
+        shape = self._metadata.num_row_groups, self.n
+        low, high = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        for group in range(shape[0]):
+            for i in range(self.n):
+                statistics = self._metadata.row_group(group).column(i).statistics
+                low[group, i], high[group, i] = statistics.min, statistics.max
+        return low, high
+
+    def read(self, groups: Sequence[int]) -> tuple[NDArray[Any], NDArray[np.uint64]]:
+        """Ids (rows, n) and counts (rows,) of some row groups."""
+        try:
+            with pq.ParquetFile(self.path, metadata=self._metadata) as file:
+                table = file.read_row_groups(groups, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{self.path}: cannot be read ({error}): 'taskcatalog verify' tells more") from error
+        return np.stack([table[name].to_numpy() for name in id_columns(self.n)], 1), table["count"].to_numpy()
+
+
+def open_sorted(stage: Path, name: str, n: int) -> "SortedTable":
+    """A table of n-grams of a finished stage's folder."""
+    parts = Ledger.read(stage).parts.values()
+    files = sorted(
+        (stage / file, int(part.facts.get("first_id", 0)))
+        for part in parts
+        for file in part.files
+        if file == f"{name}.parquet" or file.startswith(f"{name}/")
+    )
+    return SortedTable([path for path, _ in files], [first_id for _, first_id in files], n)
+
+
+class SortedTable:
+    """A table of n-grams, in files that are sorted by ids and follow one another."""
+
+    def __init__(self, files: Iterable[Path], first_ids: Iterable[int], n: int) -> None:
+        """``first_ids`` are the ids from which each file holds the n-grams that begin with them."""
+        self._files = [_File(path, n) for path in files]
+        self._first_ids = np.array([*first_ids], np.int64)
+        self._n = n
+
+    def completions(self, prefix: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """The last ids of the n-grams that begin with these n-1 ids, ascending, and their counts."""
+        file = self._files[self._file_of(np.array([prefix[0]]))[0]]
+        low, high = file.bounds
+        groups = np.flatnonzero(_may_hold(low, high, np.array(prefix)))
+        if not len(groups):
+            return np.zeros(0, np.int64), np.zeros(0, np.uint64)
+        ids, counts = file.read(groups.tolist())
+        found = (ids[:, :-1] == np.array(prefix)).all(1)
+        return ids[found, -1].astype(np.int64), counts[found]
+
+    def counts(self, grams: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """How often each n-gram (rows, n) occurs: (rows,)."""
+        result = np.zeros(len(grams), np.uint64)
+        inside = np.flatnonzero((grams >= 0).all(1) & (grams < 1 << 32).all(1))
+        if not len(inside):
+            return result
+        order = inside[np.argsort(_keys(grams[inside])[0])]
+        asked = grams[order]
+        file_of = self._file_of(asked[:, 0])
+        lookups: list[_Lookup] = []
+        for number in np.unique(file_of).tolist():
+            begin, end = np.searchsorted(file_of, [number, number + 1]).tolist()
+            lookups += self._lookups(self._files[number], asked, begin, end)
+        with ThreadPoolExecutor(worker_count(None)) as pool:
+            for rows, counts in pool.map(lambda look: look(), lookups):
+                result[order[rows]] += counts  # a gram may be looked for in two row groups, and is in one
+        return result
+
+    def _file_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.maximum(np.searchsorted(self._first_ids, ids, side="right") - 1, 0)
+
+    def _lookups(self, file: _File, asked: NDArray[np.int64], begin: int, end: int) -> list[_Lookup]:
+        """For each row group that may hold some of the n-grams asked, what looks for them there."""
+        low, high = file.bounds
+        first = begin + np.searchsorted(asked[begin:end, 0], low[:, 0])
+        last = begin + np.searchsorted(asked[begin:end, 0], high[:, 0], side="right")
+        lookups: list[_Lookup] = []
+        for group in range(len(low)):
+            start, stop = int(first[group]), int(last[group])
+            if low[group, 0] == high[group, 0] and self._n > 1:  # then its second ids are sorted, too
+                seconds = asked[start:stop, 1]
+                stop = start + int(np.searchsorted(seconds, high[group, 1], side="right"))
+                start += int(np.searchsorted(seconds, low[group, 1]))
+            if start < stop:
+                lookups.append(partial(_find, file, group, asked, slice(start, stop)))
+        return lookups
+
+
+def _may_hold(low: NDArray[np.int64], high: NDArray[np.int64], prefix: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which row groups may hold grams that begin with these ids: each lies within the bounds of its column."""
+    inside = np.ones(len(low), np.bool_)
+    for i, id_ in enumerate(prefix):
+        inside &= (low[:, i] <= id_) & (id_ <= high[:, i])
+    return inside
+
+
+def _find(file: _File, group: int, asked: NDArray[np.int64], rows: slice) -> tuple[slice, NDArray[np.uint64]]:
+    """The counts of some of the n-grams asked in a row group, 0 for those that it does not hold. Both are sorted."""
+    ids, counts = file.read([group])
+    here, wanted = _keys(ids, asked[rows])
+    places = np.minimum(np.searchsorted(here, wanted), len(here) - 1)
+    return rows, np.where(here[places] == wanted, counts[places], np.uint64(0))
+
+
+def _keys(*grams: NDArray[Any]) -> list[NDArray[Any]]:
+    """Each row of ids as one number, or as bytes where that is too narrow, that sort as the rows do."""
+    n = grams[0].shape[1]
+    bits = 64 // n
+    if any(int(ids.max()) >> bits for ids in grams):
+        return [np.ascontiguousarray(ids, ">u4").view(f"S{4 * n}").ravel() for ids in grams]
+    shifts = [np.uint64(bits * (n - 1 - i)) for i in range(n)]
+    return [sum(ids[:, i].astype(np.uint64) << shift for i, shift in enumerate(shifts)) for ids in grams]  # type: ignore[misc]
