@@ -10,7 +10,7 @@ FLOORS = [
     ["__main__"],
     ["cli"],
     ["embedded"],
-    ["verification"],
+    ["planning", "verification"],
     ["web"],
     ["publish"],
     ["tasks"],

@@ -14,12 +14,14 @@ from taskcatalog.version import __version__
 if TYPE_CHECKING:
     from taskcatalog.catalog.catalogue import Catalogue, Completions
     from taskcatalog.catalog.catalogue import Catalogue as open  # noqa: A004, N813
+    from taskcatalog.catalog.export import write_duckdb
     from taskcatalog.corpus.converting.stage import ConvertSettings, convert
     from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
     from taskcatalog.corpus.tokenizing.stage import TokenizeSettings, tokenize
     from taskcatalog.counting.stage import NgramSettings, ngrams
     from taskcatalog.embedded.pipeline import demo
     from taskcatalog.errors import ConflictError, InputError, SettingsError, TaskcatalogError
+    from taskcatalog.planning import Machine, StagePlan, plan
     from taskcatalog.tasks.predict import predict
     from taskcatalog.tasks.scan import ScanSettings, scan
     from taskcatalog.verification import verify
@@ -30,9 +32,11 @@ _HOMES = {
     "ConflictError": "errors:ConflictError",
     "ConvertSettings": "corpus.converting.stage:ConvertSettings",
     "InputError": "errors:InputError",
+    "Machine": "planning:Machine",
     "NgramSettings": "counting.stage:NgramSettings",
     "ScanSettings": "tasks.scan:ScanSettings",
     "SettingsError": "errors:SettingsError",
+    "StagePlan": "planning:StagePlan",
     "StoreOptions": "corpus.stores.open_store:StoreOptions",
     "TaskcatalogError": "errors:TaskcatalogError",
     "TokenizeSettings": "corpus.tokenizing.stage:TokenizeSettings",
@@ -41,10 +45,12 @@ _HOMES = {
     "ngrams": "counting.stage:ngrams",
     "open": "catalog.catalogue:Catalogue",
     "open_store": "corpus.stores.open_store:open_store",
+    "plan": "planning:plan",
     "predict": "tasks.predict:predict",
     "scan": "tasks.scan:scan",
     "tokenize": "corpus.tokenizing.stage:tokenize",
     "verify": "verification:verify",
+    "write_duckdb": "catalog.export:write_duckdb",
 }
 
 __all__ = [
@@ -53,9 +59,11 @@ __all__ = [
     "ConflictError",
     "ConvertSettings",
     "InputError",
+    "Machine",
     "NgramSettings",
     "ScanSettings",
     "SettingsError",
+    "StagePlan",
     "StoreOptions",
     "TaskcatalogError",
     "TokenizeSettings",
@@ -65,10 +73,12 @@ __all__ = [
     "ngrams",
     "open",
     "open_store",
+    "plan",
     "predict",
     "scan",
     "tokenize",
     "verify",
+    "write_duckdb",
 ]
 
 

@@ -243,7 +243,7 @@ def convert(
 @main.command()
 @click.argument("store")
 @click.option("--out", type=_PATH, required=True, metavar="CATALOG", help="Folder of the catalogue to make.")
-@click.option("-n", type=int, multiple=True, default=(2, 3), show_default=True, help="Lengths to count, 2 to 5.")
+@click.option("-n", type=int, multiple=True, default=(2, 3), show_default=True, help="Lengths to count, 1 to 5.")
 @click.option(
     "--min-prefix-count", type=int, default=1_000, show_default=True,
     help="Top tables of trigrams and longer take prefixes that occur more often.",
@@ -268,6 +268,52 @@ def ngrams(store: str, out: Path, memory: str | None, workers: int | None, force
         store, out, tc.NgramSettings(**settings), options=options, memory=memory, workers=workers, force=force
     )
     _print_rows(f"{out}: complete", rows)
+
+
+@main.command()
+@click.argument("store")
+@click.option("--tokens", type=int, metavar="N", help="Plan for so many tokens like the store's. Default: all of them.")
+@click.option("-n", type=int, multiple=True, default=(2, 3), show_default=True, help="Lengths to count, 1 to 5.")
+@click.option("--model", metavar="NAME_OR_PATH", help="Plan a scan with this model, too.")
+@click.option("--cores", type=click.IntRange(1), metavar="N", help="Of the machine that the run will be on. [these]")
+@click.option("--memory", metavar="SIZE", help="That the run may use, as 64GB. [8GB or half of all]")
+@click.option("--disk-rate", metavar="SIZE", help="Bytes a second of its disk, as 2GB. [this one's]")
+@_with(_STORE_OPTIONS)
+@_CONFIG
+def plan(
+    store: str, tokens: int | None, model: str | None, cores: int | None, memory: str | None, disk_rate: str | None,
+    n: tuple[int, ...], **options: Any,
+) -> None:  # fmt: skip
+    """Say what a run will take before it starts: time, memory and disk of each stage.
+
+    A sample of the store is tokenized, counted and, with --model, scanned here, for some seconds. For another
+    machine the times are scaled by --cores, and by --disk-rate if it is given.
+    """
+    from taskcatalog.display import amount, columns, duration
+
+    machine = tc.Machine(cores=cores, memory=memory, disk_rate=parse_size(disk_rate) if disk_rate else None)
+    settings = tc.NgramSettings(n=n)
+    planned = tc.plan(store, settings, options=_store_options(options), tokens=tokens, machine=machine, model=model)
+    rows = [["stage", "time", "memory", "disk while it runs", "disk in the end"]]
+    for stage in planned:
+        disk = [amount(stage.temporary + stage.final), amount(stage.final)]
+        rows.append([stage.stage, duration(stage.seconds), amount(stage.memory), *disk])
+    for line in columns(rows, "<>>>>"):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("catalog", type=_PATH)
+@click.option("--out", type=_PATH, required=True, metavar="FILE", help="The database to make.")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@_CONFIG
+def duckdb(catalog: Path, out: Path, force: bool) -> None:
+    """Write all tables into one DuckDB file, to be used by itself.
+
+    \b
+    taskcatalog duckdb catalogue --out catalogue.duckdb
+    """
+    _print_rows(f"{out}: complete", tc.write_duckdb(catalog, out, force=force))
 
 
 @main.command()

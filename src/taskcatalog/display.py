@@ -32,6 +32,23 @@ def columns(rows: Sequence[Sequence[str]], align: str) -> list[str]:
     ]
 
 
+def amount(n_bytes: float) -> str:
+    """Bytes as people say them: ``1.5 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1_000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1_000
+    return f"{n_bytes:.3g} TB"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: ``1 h 20 min``."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def write_result(relation: duckdb.DuckDBPyRelation, kind: TableFormat, out: Path | None) -> None:
     """Writes a query's rows to a file, or to the standard output; rows are streamed, never all in memory."""
     if kind == "parquet":
