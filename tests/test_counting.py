@@ -168,7 +168,8 @@ def test_entropies_are_those_of_real_counts(tmp_path: Path) -> None:
     counts = (10 ** generator.uniform(0, 9.6, 3_000)).astype(np.uint32)
     layout = KeyLayout(2, 3_000)
     starts = np.minimum(np.arange(3_001), 3_000) // 30 * 30
-    run = MemoryRun(layout, starts, np.arange(3_000, dtype=np.uint32), counts)
+    rows = np.array([0, 3_000])
+    run = MemoryRun(layout, starts, np.arange(3_000, dtype=np.uint32), counts, rows, rows[:1])
     [part] = table_parts(np.ones(3_000, np.int64), layout, [2], [run], tmp_path, 0).values()
     write_tables(part)
     found = pq.read_table(part.file(prefix_table(2)))["entropy"].to_numpy()

@@ -60,6 +60,20 @@ def test_work_files_go_when_the_stage_is_complete(tmp_path: Path) -> None:
     assert list(Ledger.read(tmp_path / "out").parts) == ["a"]
 
 
+def test_a_kill_between_complete_and_clean(tmp_path: Path) -> None:
+    """The journal is still there, beside a ledger that is complete: it goes at the next run."""
+    with begin(tmp_path / "out") as ledger:
+        add_part(ledger, "a")
+        journal = ledger.folder / "ledger.parts.jsonl"
+        lines = journal.read_bytes()
+        ledger.finish({})
+    assert not journal.exists()
+    journal.write_bytes(lines)
+    with begin(tmp_path / "out") as ledger:
+        assert ledger.complete
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "ledger.json"]
+
+
 def test_other_settings_are_refused_and_force_starts_anew(tmp_path: Path) -> None:
     with begin(tmp_path / "out") as ledger:
         add_part(ledger, "a")

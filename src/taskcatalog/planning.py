@@ -243,11 +243,11 @@ def _plan_counting(
 
 def _run_seconds(run: MemoryRun, folder: Path) -> tuple[float, float]:
     """Seconds a row that writing a run, and merging two, takes one worker."""
-    rows = max(1, len(run.counts))
+    rows = max(1, len(run))
     started = time.perf_counter()
     run.write(folder / "run")
     written = time.perf_counter()
-    grams = Grams(run.layout, 0, run.all_starts, run.all_payload, run.counts)
+    grams = Grams(run.layout, 0, run.all_starts, *run.rows(0, len(run)))
     merge([grams, replace(grams)])
     return (written - started) / rows, (time.perf_counter() - written) / (2 * rows)
 

@@ -175,6 +175,8 @@ class Ledger:
         for name in list(names):
             del self.parts[name]
         self.complete = False
+        # First, or a kill before the ledger is written would bring back what is to be forgotten.
+        (self.folder / _JOURNAL).unlink(missing_ok=True)
         self._write()
         self._remove_unrecorded()
 
@@ -249,7 +251,8 @@ class Ledger:
         """
         keep = self.files().keys() | {self.folder / _LEDGER}
         for path in sorted(self.folder.rglob("*"), reverse=True):  # what is in a folder before the folder
-            if self.complete and not is_temporary(path) and not path.is_relative_to(self.work):
+            of_the_run = is_temporary(path) or path.is_relative_to(self.work) or path == self.folder / _JOURNAL
+            if self.complete and not of_the_run:
                 continue
             if path.is_dir() and not path.is_symlink():
                 if not any(path.iterdir()):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskcatalog.corpus.stores.store import Sequences, Store, check_ids
-from taskcatalog.counting.kernels import count_heads, move_down, scatter_payloads, sort_and_count
+from taskcatalog.counting.kernels import count_heads, scatter_payloads, sort_and_count
 from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import MemoryRun
 
@@ -110,7 +110,7 @@ def _scatter(share: Sequences, layout: KeyLayout, places: NDArray[np.int64], pay
 def _sorted(
     pool: ThreadPoolExecutor, layout: KeyLayout, starts: NDArray[np.int64], payload: NDArray[Any], n_ranges: int
 ) -> MemoryRun:
-    """Sorts the buckets, keeps one of equal grams with its count, and closes the gaps."""
+    """Sorts the buckets, and keeps one of equal grams with its count."""
     counts = np.empty(len(payload), np.uint32)
     unique_ends = np.empty(layout.n_heads, np.int64)
     ranges = equal_ranges(starts, n_ranges)
@@ -119,18 +119,14 @@ def _sorted(
         lambda heads: sort_and_count(starts, *heads, payload, layout.payload_bits, counts, unique_ends),
         sorted(ranges, key=lambda heads: starts[heads[0]] - starts[heads[1]]),  # the largest first
     )
-    unique_starts = np.zeros(layout.n_heads + 1, np.int64)
-    end = 0
-    for first, last in ranges:
-        begin = int(starts[first])
-        length = int(unique_ends[last - 1]) - begin
-        move_down(payload, begin, end, length)
-        move_down(counts, begin, end, length)
-        unique_starts[first + 1 : last + 1] = unique_ends[first:last] - (begin - end)
-        end += length
-    payload.resize(end, refcheck=False)
-    counts.resize(end, refcheck=False)
-    return MemoryRun(layout, unique_starts, payload, counts)
+    firsts = np.array([first for first, _ in ranges])
+    # Each range has a gap at its end now, where equal grams were.
+    begins = starts[firsts]
+    lengths = unique_ends[[last - 1 for _, last in ranges]] - begins
+    row_starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    shifts = np.repeat(begins - row_starts[:-1], [last - first for first, last in ranges])
+    unique_starts = np.concatenate([np.zeros(1, np.int64), unique_ends - shifts])
+    return MemoryRun(layout, unique_starts, payload, counts, row_starts, begins)
 
 
 def equal_ranges(starts: NDArray[np.int64], n_ranges: int) -> list[tuple[int, int]]:

@@ -91,13 +91,6 @@ def sort_and_count(
 
 
 @njit(nogil=True, cache=True)
-def move_down(values: Any, source: int, target: int, count: int) -> None:
-    """Moves ``count`` values to a place before them."""
-    for i in range(count):
-        values[target + i] = values[source + i]
-
-
-@njit(nogil=True, cache=True)
 def _sort_bucket(values: Any, n_bits: int, scratch: Any, digit_counts: Any) -> None:
     if len(values) <= _SMALL_BUCKET:
         _insertion_sort(values)

@@ -45,30 +45,51 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class MemoryRun:
-    """A run in memory."""
+    """A run in memory, in ranges of heads with gaps between them."""
 
     layout: KeyLayout
     all_starts: NDArray[np.int64]
     """(heads + 1,)"""
     all_payload: NDArray[Any]
-    counts: NDArray[np.uint32]
+    all_counts: NDArray[np.uint32]
+    row_starts: NDArray[np.int64]
+    """The first row of each range, and the number of rows: (ranges + 1,)."""
+    begins: NDArray[np.int64]
+    """Where each range begins in payload and counts: (ranges,)."""
+
+    def __len__(self) -> int:
+        return int(self.row_starts[-1])
 
     def starts(self, first: int, last: int) -> NDArray[np.int64]:
         return self.all_starts[first : last + 1]
 
     def payload(self, begin: int, end: int) -> NDArray[Any]:
-        return self.all_payload[begin:end]
+        return self._rows(self.all_payload, begin, end)
 
     def rows(self, begin: int, end: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        return self.all_payload[begin:end], self.counts[begin:end]
+        return self._rows(self.all_payload, begin, end), self._rows(self.all_counts, begin, end)
+
+    def _rows(self, array: NDArray[Any], begin: int, end: int) -> NDArray[Any]:
+        pieces = [array[:0]]
+        for i in range(int(np.searchsorted(self.row_starts, begin, side="right")) - 1, len(self.begins)):
+            first, last = int(self.row_starts[i]), int(self.row_starts[i + 1])
+            if first >= end:
+                break
+            shift = int(self.begins[i]) - first
+            pieces.append(array[max(begin, first) + shift : min(end, last) + shift])
+        return pieces[-1] if len(pieces) <= 2 else np.concatenate(pieces)
 
     def write(self, folder: Path) -> list[Path]:
         """Writes the files of a ``StoredRun``."""
         files = []
-        for name, array in (("starts", self.all_starts), ("payload", self.all_payload), ("counts", self.counts)):
+        for name, array in (("starts", None), ("payload", self.all_payload), ("counts", self.all_counts)):
             files.append(folder / name)
             with written_atomically(files[-1]) as temporary, temporary.open("wb") as file:
-                file.write(array.data)
+                if array is None:
+                    file.write(self.all_starts.data)
+                    continue
+                for begin, length in zip(self.begins, np.diff(self.row_starts), strict=True):
+                    file.write(array[begin : begin + length].data)
         return files
 
 
