@@ -21,6 +21,7 @@ types: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/ngrams.py
 	$(BIN)/python benchmarks/tokenize_text.py

@@ -340,6 +340,35 @@ def test_a_full_disk(demo_data: Path, tmp_path: Path, memory: str, room: str) ->
         subprocess.run(["umount", str(disk)], check=True)
 
 
+def test_lookups_in_many_row_groups(tmp_path: Path) -> None:
+    """Counts and completions from files of several row groups, of frequent and rare n-grams and of none."""
+    generator = np.random.default_rng(7)
+    tokens = np.minimum(generator.zipf(1.3, 600_000), 3_000).astype("<u2")
+    tokens.tofile(tmp_path / "flat.bin")
+    tc.ngrams(tmp_path / "flat.bin", tmp_path / "c", options=tc.StoreOptions(sequence_length=600_000))
+    catalogue = tc.open(tmp_path / "c")
+    [file] = (tmp_path / "c/ngrams/trigrams").iterdir()
+    assert pq.read_metadata(file).num_row_groups > 4
+    for n in (1, 2, 3):
+        grams = naive_counts([tokens.tolist()], n)
+        known = list(grams)
+        asked = [known[i] for i in generator.integers(0, len(known), 3_000)]
+        asked += [tuple(gram) for gram in generator.integers(0, 5_000, (2_000, n)).tolist()]
+        asked += [(-1,) * n, (2**31,) * n, (2**40,) * n, known[0], known[-1]]
+        assert catalogue.count(asked).tolist() == [grams.get(gram, 0) for gram in asked]
+        assert catalogue.count(np.zeros((0, n), int)).tolist() == []
+    prefixes: dict[Gram, list[tuple[int, int]]] = {}
+    for gram in known:
+        prefixes.setdefault(gram[:-1], []).append((-grams[gram], gram[-1]))
+    some = [list(prefixes)[i] for i in generator.integers(0, len(prefixes), 100)] + [(1, 1), (1, 2), (2_999, 4_000)]
+    for prefix in some:
+        found = catalogue.complete(list(prefix), limit=5)
+        expected = sorted(prefixes.get(prefix, []))
+        assert found.sum_count == -sum(count for count, _ in expected)
+        table = found.table.to_pylist()
+        assert [(-row["count"], row["id"]) for row in table] == expected[:5]
+
+
 def test_two_commands_at_once(demo_data: Path, tmp_path: Path) -> None:
     """The second is refused, and the first is not harmed."""
     tokens = np.random.default_rng(0).zipf(1.3, 3_000_000) % 8_000

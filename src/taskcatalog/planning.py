@@ -227,7 +227,8 @@ def _plan_counting(
     row_bytes = layout.payload_dtype.itemsize + 4
     temporary = run_rows * row_bytes + (n_runs * layout.n_heads * 8 if n_runs > 1 else 0)
     if machine.disk_rate:
-        seconds += max(table_seconds, final / machine.disk_rate) + 2 * temporary / machine.disk_rate
+        read = n_tokens * sample.corpus.id_dtype.itemsize + temporary
+        seconds += max(table_seconds, final / machine.disk_rate) + (read + temporary) / machine.disk_rate
     else:
         seconds += table_seconds + run_rows * write_seconds
     seconds += run_rows * merge_seconds * math.log2(max(n_runs, 2)) / cores

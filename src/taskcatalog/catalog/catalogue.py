@@ -46,7 +46,7 @@ class Catalogue:
     def vocabulary(self) -> Vocabulary | None:
         return self.folder.vocabulary()
 
-    @property
+    @cached_property
     def tables(self) -> list[str]:
         """The names of the tables that are complete."""
         return table_names(self._database)

@@ -17,6 +17,7 @@ from taskcatalog.catalog.schemas import id_columns
 from taskcatalog.errors import InputError
 from taskcatalog.sizes import worker_count
 
+_GROUPS_AT_ONCE = 8
 _Lookup: TypeAlias = Callable[[], tuple[slice, NDArray[np.uint64]]]
 
 
@@ -45,14 +46,14 @@ class _File:
                 low[group, i], high[group, i] = statistics.min, statistics.max
         return low, high
 
-    def read(self, groups: Sequence[int]) -> tuple[NDArray[Any], NDArray[np.uint64]]:
-        """Ids (rows, n) and counts (rows,) of some row groups."""
+    def read(self, groups: Sequence[int]) -> tuple[list[NDArray[Any]], NDArray[np.uint64]]:
+        """The n columns of ids, and the counts, of some row groups."""
         try:
             with pq.ParquetFile(self.path, metadata=self._metadata) as file:
                 table = file.read_row_groups(groups, use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{self.path}: cannot be read ({error}): 'taskcatalog verify' tells more") from error
-        return np.stack([table[name].to_numpy() for name in id_columns(self.n)], 1), table["count"].to_numpy()
+        return [table[name].to_numpy() for name in id_columns(self.n)], table["count"].to_numpy()
 
 
 def open_sorted(stage: Path, name: str, n: int) -> "SortedTable":
@@ -84,8 +85,10 @@ class SortedTable:
         if not len(groups):
             return np.zeros(0, np.int64), np.zeros(0, np.uint64)
         ids, counts = file.read(groups.tolist())
-        found = (ids[:, :-1] == np.array(prefix)).all(1)
-        return ids[found, -1].astype(np.int64), counts[found]
+        found = np.ones(len(counts), np.bool_)
+        for column, id_ in zip(ids, prefix, strict=False):
+            found &= column == id_
+        return ids[-1][found].astype(np.int64), counts[found]
 
     def counts(self, grams: NDArray[np.int64]) -> NDArray[np.uint64]:
         """How often each n-gram (rows, n) occurs: (rows,)."""
@@ -109,20 +112,27 @@ class SortedTable:
         return np.maximum(np.searchsorted(self._first_ids, ids, side="right") - 1, 0)
 
     def _lookups(self, file: _File, asked: NDArray[np.int64], begin: int, end: int) -> list[_Lookup]:
-        """For each row group that may hold some of the n-grams asked, what looks for them there."""
+        """For each few row groups that may hold some of the n-grams asked, what looks for them there."""
         low, high = file.bounds
         first = begin + np.searchsorted(asked[begin:end, 0], low[:, 0])
         last = begin + np.searchsorted(asked[begin:end, 0], high[:, 0], side="right")
         lookups: list[_Lookup] = []
+        together: list[int] = []
+        rows = slice(0, 0)
         for group in range(len(low)):
             start, stop = int(first[group]), int(last[group])
             if low[group, 0] == high[group, 0] and self._n > 1:  # then its second ids are sorted, too
                 seconds = asked[start:stop, 1]
                 stop = start + int(np.searchsorted(seconds, high[group, 1], side="right"))
                 start += int(np.searchsorted(seconds, low[group, 1]))
-            if start < stop:
-                lookups.append(partial(_find, file, group, asked, slice(start, stop)))
-        return lookups
+            if start == stop:
+                continue
+            if together and (group > together[-1] + 1 or len(together) == _GROUPS_AT_ONCE):
+                lookups.append(partial(_find, file, together, asked, rows))
+                together = []
+            rows = slice(min(start, rows.start) if together else start, stop)
+            together = [*together, group]
+        return [*lookups, partial(_find, file, together, asked, rows)] if together else lookups
 
 
 def _may_hold(low: NDArray[np.int64], high: NDArray[np.int64], prefix: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -133,10 +143,10 @@ def _may_hold(low: NDArray[np.int64], high: NDArray[np.int64], prefix: NDArray[n
     return inside
 
 
-def _find(file: _File, group: int, asked: NDArray[np.int64], rows: slice) -> tuple[slice, NDArray[np.uint64]]:
-    """The counts of some of the n-grams asked in a row group, 0 for those that it does not hold. Both are sorted."""
-    ids, counts = file.read([group])
-    here, wanted = _keys(ids, asked[rows])
+def _find(file: _File, groups: list[int], asked: NDArray[np.int64], rows: slice) -> tuple[slice, NDArray[np.uint64]]:
+    """The counts of some of the n-grams asked in neighbouring row groups, 0 for those that these do not hold."""
+    ids, counts = file.read(groups)
+    here, wanted = _keys(np.stack(ids, 1), asked[rows])
     places = np.minimum(np.searchsorted(here, wanted), len(here) - 1)
     return rows, np.where(here[places] == wanted, counts[places], np.uint64(0))
 

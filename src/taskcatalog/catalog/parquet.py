@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from taskcatalog.catalog.files import written_atomically
 
-ROW_GROUP_ROWS = 65_536
+ROW_GROUP_ROWS = 32_768
 
 
 class TableWriter:

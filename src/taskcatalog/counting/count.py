@@ -25,8 +25,8 @@ R = TypeVar("R")
 _COUNT_BYTES = 4
 _HEAD_BYTES = 8
 _LEAST_TOKENS = 1 << 16
-_MOST_TOKENS = 1 << 30
-"""Of a stretch: what a kill loses, and so few that 32 bits count any gram of it."""
+_MOST_TOKENS = (1 << 32) - 1
+"""Of a stretch: so few that 32 bits count any gram of it."""
 _RANGES_PER_WORKER = 16
 _MOST_SHARED_HEADS = 1 << 24
 """Heads times workers beyond which fewer workers share in the scattering, since each has its own places."""
