@@ -1,6 +1,6 @@
 """Tokenizes a corpus, against the library ``tokenizers`` on all cores, in one run.
 
-    python benchmarks/tokenize_text.py [SOURCE ...] [--tokenizer NAME_OR_PATH] [--copies 20] [--repeats 3]
+    python benchmarks/tokenize_text.py [SOURCE ...] [--tokenizer NAME_OR_PATH] [--copies 200] [--repeats 3]
 
 Ours is the whole command, from files to a finished store with checksums. Theirs is ``encode_batch_fast`` alone,
 over documents that are in memory already; it sees one copy of the corpus, for its speed does not depend on the
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("source", nargs="*")
     parser.add_argument("--tokenizer", default=str(MODEL))
-    parser.add_argument("--copies", type=int, default=20)
+    parser.add_argument("--copies", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     sources = options.source or list(map(str, standard_library_sources()))
