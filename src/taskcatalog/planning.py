@@ -7,13 +7,11 @@ models on a few thousand of its tokens.
 """
 
 import math
-import resource
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from taskcatalog.catalog.folder import Corpus
-from taskcatalog.catalog.schemas import ngram_table, prefix_table
+from taskcatalog.catalog.schemas import above_count, ngram_table, prefix_table
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
 from taskcatalog.corpus.stores.store import Sequences, Store
@@ -32,7 +30,7 @@ from taskcatalog.counting.runs import Grams, MemoryRun, merge
 from taskcatalog.counting.stage import NgramSettings
 from taskcatalog.counting.tables import table_parts, write_tables
 from taskcatalog.errors import SettingsError
-from taskcatalog.sizes import memory_budget, worker_count
+from taskcatalog.sizes import memory_budget, peak_memory, worker_count
 from taskcatalog.storage import AnyPath
 
 _SAMPLE_TOKENS = 1 << 23
@@ -41,7 +39,6 @@ _HALVINGS = 3
 _PROCESS_BYTES = 350 << 20
 """Of memory that any run takes: interpreter, libraries, compiled code."""
 _OVERHEAD_SECONDS = 1.5
-_TOP_SECONDS = 0.3
 _TEXT_BYTES = 4 << 20
 _TOKENIZER_BYTES = 200 << 20
 """Of memory that a tokenizing worker takes."""
@@ -226,11 +223,9 @@ def _plan_counting(
     run_rows = n_runs * rows_of(longest, n_tokens / n_runs) if n_runs > 1 and longest else 0.0
     row_bytes = layout.payload_dtype.itemsize + 4
     temporary = run_rows * row_bytes + (n_runs * layout.n_heads * 8 if n_runs > 1 else 0)
-    if machine.disk_rate:
-        read = n_tokens * sample.corpus.id_dtype.itemsize + temporary
-        seconds += max(table_seconds, final / machine.disk_rate) + (read + temporary) / machine.disk_rate
-    else:
-        seconds += table_seconds + run_rows * write_seconds
+    read = n_tokens * sample.corpus.id_dtype.itemsize + temporary
+    seconds += max(table_seconds, _disk_seconds(final, machine)) + _disk_seconds(read + temporary, machine)
+    seconds += 0.0 if machine.disk_rate else run_rows * write_seconds  # at the rate of this machine's disk
     seconds += run_rows * merge_seconds * math.log2(max(n_runs, 2)) / cores
     used = n_tokens * (sample.corpus.id_dtype.itemsize + row_bytes) if n_runs == 1 else memory
     return StagePlan(
@@ -249,7 +244,7 @@ def _run_seconds(run: MemoryRun, folder: Path) -> tuple[float, float]:
     run.write(folder / "run")
     written = time.perf_counter()
     grams = Grams(run.layout, 0, run.all_starts, *run.rows(0, len(run)))
-    merge([grams, replace(grams)])
+    merge([grams, grams])
     return (written - started) / rows, (time.perf_counter() - written) / (2 * rows)
 
 
@@ -279,7 +274,7 @@ def grown(measured: Sequence[tuple[float, int]], size: float) -> float:
 
 def _top_rows(sample: _Sample, n: int, settings: NgramSettings, n_tokens: int, folder: Path) -> int:
     """About how many rows the top table will have: those of the sample above a threshold lower in proportion."""
-    above = 0.0 if n == 2 else settings.min_prefix_count * min(1.0, sample.n_tokens / n_tokens)
+    above = above_count(n, settings.min_prefix_count) * min(1.0, sample.n_tokens / n_tokens)
     numbers = pq.read_table(folder / prefix_table(n), columns=["sum_count", "frac_max"])
     chosen = (numbers["sum_count"].to_numpy() > above) & (numbers["frac_max"].to_numpy() > settings.min_share)
     return int(np.count_nonzero(chosen))
@@ -304,11 +299,6 @@ def _plan_model(
     rate = max(0.0, seconds[2] - seconds[1]) / (_SCANNED[1] - _SCANNED[0])
     scan_size = int(sizes[2] / _SCANNED[1] * n_tokens)
     return [
-        StagePlan(stage=stage, seconds=seconds[0] + n * rate, memory=_peak_memory(), temporary=0, final=size)
+        StagePlan(stage=stage, seconds=seconds[0] + n * rate, memory=peak_memory(), temporary=0, final=size)
         for stage, n, size in (("predict", n_top, n_top * _PREDICTION_BYTES), ("scan", n_tokens, scan_size))
     ]
-
-
-def _peak_memory() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

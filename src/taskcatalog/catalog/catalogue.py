@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from taskcatalog.catalog.database import connect, quoted, run_query, table_names
 from taskcatalog.catalog.folder import CatalogueFolder, Corpus
+from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.lookup import SortedTable, open_sorted
 from taskcatalog.catalog.schemas import MAX_N, ngram_table
 from taskcatalog.catalog.vocabulary import Vocabulary
@@ -118,7 +119,8 @@ class Catalogue:
     def _ngrams(self) -> dict[int, SortedTable]:
         """The tables of n-grams by n, to look things up."""
         names = {n: ngram_table(n) for n in range(1, MAX_N + 1) if ngram_table(n) in self.tables}
-        return {n: open_sorted(self.folder.ngrams, name, n) for n, name in names.items()} if names else {}
+        stage = Ledger.read(self.folder.ngrams) if names else None
+        return {n: open_sorted(stage, name, n) for n, name in names.items()} if stage else {}
 
     def _token(self, id_: int) -> str | None:
         return None if self.vocabulary is None else self.vocabulary.text([id_])

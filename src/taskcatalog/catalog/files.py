@@ -31,7 +31,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and _is_full(error):
+        if _is_full(error):
             raise DiskFullError(
                 f"{path}: there is no more room on its disk: make some, and the same command goes on from here"
             ) from error
@@ -39,10 +39,9 @@ def written_atomically(path: Path) -> Iterator[Path]:
     _flush(path.parent)
 
 
-def _is_full(error: OSError) -> bool:
-    """Whether a disk or a quota is full; Arrow keeps the number of the error in its text only."""
-    numbers = (errno.ENOSPC, errno.EDQUOT)
-    return error.errno in numbers or any(f"[errno {number}]" in str(error) for number in numbers)
+def _is_full(error: BaseException) -> bool:
+    """Whether a disk or a quota is full; Arrow and DuckDB say so in the text of their errors only."""
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 @contextmanager

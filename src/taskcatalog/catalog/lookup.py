@@ -1,7 +1,8 @@
 """N-grams looked up in a sorted table's files: only the row groups that may hold them are read."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -30,10 +31,8 @@ class _File:
 
     @cached_property
     def _metadata(self) -> pq.FileMetaData:
-        try:
+        with _reading(self.path):
             return pq.read_metadata(self.path)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{self.path}: cannot be read ({error}): 'taskcatalog verify' tells more") from error
 
     @cached_property
     def bounds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -48,20 +47,24 @@ class _File:
 
     def read(self, groups: Sequence[int]) -> tuple[list[NDArray[Any]], NDArray[np.uint64]]:
         """The n columns of ids, and the counts, of some row groups."""
-        try:
-            with pq.ParquetFile(self.path, metadata=self._metadata) as file:
-                table = file.read_row_groups(groups, use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{self.path}: cannot be read ({error}): 'taskcatalog verify' tells more") from error
+        with _reading(self.path), pq.ParquetFile(self.path, metadata=self._metadata) as file:
+            table = file.read_row_groups(groups, use_threads=False)
         return [table[name].to_numpy() for name in id_columns(self.n)], table["count"].to_numpy()
 
 
-def open_sorted(stage: Path, name: str, n: int) -> "SortedTable":
-    """A table of n-grams of a finished stage's folder."""
-    parts = Ledger.read(stage).parts.values()
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: cannot be read ({error}): 'taskcatalog verify' tells more") from error
+
+
+def open_sorted(stage: Ledger, name: str, n: int) -> "SortedTable":
+    """A table of n-grams of a finished stage."""
     files = sorted(
-        (stage / file, int(part.facts.get("first_id", 0)))
-        for part in parts
+        (stage.folder / file, int(part.facts.get("first_id", 0)))
+        for part in stage.parts.values()
         for file in part.files
         if file == f"{name}.parquet" or file.startswith(f"{name}/")
     )

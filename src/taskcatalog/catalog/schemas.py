@@ -21,6 +21,11 @@ def top_table(n: int) -> str:
     return f"top_{_GRAMS[n]}"
 
 
+def above_count(n: int, min_prefix_count: int) -> int:
+    """A top table takes prefixes that occur more often than this. Bigrams have so few that rare ones are taken, too."""
+    return 0 if n == 2 else min_prefix_count
+
+
 def scan_table(prompt_length: int) -> str:
     return f"scan_{prompt_length}"
 

@@ -41,5 +41,10 @@ def write_sorted(
 
 def parquet_files(files: Iterable[Path]) -> str:
     """The table function of these files, for a query."""
-    paths = ", ".join("'" + str(path.absolute()).replace("'", "''") + "'" for path in sorted(files))
+    paths = ", ".join(literal(str(path.absolute())) for path in sorted(files))
     return f"read_parquet([{paths}])"
+
+
+def literal(text: str) -> str:
+    """An SQL string."""
+    return "'" + text.replace("'", "''") + "'"

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from taskcatalog.catalog.database import connect, quoted
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.schemas import id_columns, ngram_table, prefix_table, top_table
+from taskcatalog.catalog.schemas import above_count, id_columns, ngram_table, prefix_table, top_table
+from taskcatalog.catalog.sorting import literal
 
 _LARGEST_JSD = 0.6931473  # ln 2, rounded up in float32
 
@@ -56,7 +57,7 @@ def _ngram_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iter
                 OR c IS DISTINCT FROM completions OR abs(h - entropy) > 1e-5
                 OR frac_max IS DISTINCT FROM max_count::DOUBLE / sum_count::DOUBLE""",
         )
-        above = 0 if n == 2 else ledger.settings["min_prefix_count"]
+        above = above_count(n, ledger.settings["min_prefix_count"])
         compared = f"{ids}, {best}, sum_count, max_count, frac_max"
         chosen = f"""SELECT {compared} FROM {quoted(prefixes)}
             WHERE frac_max > {ledger.settings["min_share"]} AND sum_count > {above}"""
@@ -66,30 +67,30 @@ def _ngram_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iter
 
 
 def _prediction_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iterator[str]:
-    label = ledger.folder.name.replace("'", "''")
+    label = literal(ledger.folder.name)
     yield from _broken(
         database,
         f"predictions of {ledger.folder.name}: impossible numbers",
-        f"""SELECT * FROM predictions WHERE model = '{label}' AND (NOT p BETWEEN 0 AND 1.00001
+        f"""SELECT * FROM predictions WHERE model = {label} AND (NOT p BETWEEN 0 AND 1.00001
             OR NOT best_p BETWEEN p AND 1.00001 OR rank < 1 OR (ids[-1] = best_id AND (rank <> 1 OR p <> best_p)))""",
     )
 
 
 def _scan_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iterator[str]:
-    label, settings = ledger.folder.name.replace("'", "''"), ledger.settings
+    label, settings = literal(ledger.folder.name), ledger.settings
     table = quoted(ledger.folder.parent.name)
     divergence = "JS" if settings["divergence"] == "jeffreys" else "jsd"
     yield from _broken(
         database,
         f"{ledger.folder}: tasks below the thresholds, or with impossible numbers",
-        f"""SELECT * FROM {table} WHERE model = '{label}' AND (p_long <= {settings["min_probability"]}
+        f"""SELECT * FROM {table} WHERE model = {label} AND (p_long <= {settings["min_probability"]}
             OR {divergence} <= {settings["min_divergence"]} OR jsd > {_LARGEST_JSD} OR p_long > 1.00001 OR count < 1
             OR len(long_ids) <> {settings["prompt_length"] + 1})""",
     )
     yield from _broken(
         database,
         f"{ledger.folder}: prompts that stand there twice",
-        f"SELECT long_ids FROM {table} WHERE model = '{label}' GROUP BY long_ids HAVING count(*) > 1",
+        f"SELECT long_ids FROM {table} WHERE model = {label} GROUP BY long_ids HAVING count(*) > 1",
     )
 
 

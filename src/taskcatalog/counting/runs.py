@@ -81,16 +81,17 @@ class MemoryRun:
 
     def write(self, folder: Path) -> list[Path]:
         """Writes the files of a ``StoredRun``."""
-        files = []
-        for name, array in (("starts", None), ("payload", self.all_payload), ("counts", self.all_counts)):
-            files.append(folder / name)
-            with written_atomically(files[-1]) as temporary, temporary.open("wb") as file:
-                if array is None:
-                    file.write(self.all_starts.data)
-                    continue
-                for begin, length in zip(self.begins, np.diff(self.row_starts), strict=True):
-                    file.write(array[begin : begin + length].data)
-        return files
+        ranges = list(map(slice, self.begins, self.begins + np.diff(self.row_starts)))
+        contents = {
+            "starts": [self.all_starts],
+            "payload": [self.all_payload[rows] for rows in ranges],
+            "counts": [self.all_counts[rows] for rows in ranges],
+        }
+        for name, pieces in contents.items():
+            with written_atomically(folder / name) as temporary, temporary.open("wb") as file:
+                for piece in pieces:
+                    file.write(piece.data)
+        return [folder / name for name in contents]
 
 
 @dataclass(frozen=True)

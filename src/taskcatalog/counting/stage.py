@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from taskcatalog.catalog.files import written_atomically
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.schemas import MAX_N, ngram_table, prefix_table, top_table
+from taskcatalog.catalog.schemas import MAX_N, above_count, ngram_table, prefix_table, top_table
 from taskcatalog.cluster.local import PartResult, Work, run_parts
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
 from taskcatalog.corpus.stores.store import Store, stretches
@@ -97,8 +97,7 @@ def _fill(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, wo
         if (name := top_table(n)) not in ledger.parts:
             out = ledger.folder / f"{name}.parquet"
             prefixes = [path for path in ledger.files() if path.parent.name == prefix_table(n)]
-            # Bigrams have so few prefixes that their top table takes rare ones too.
-            above = 0 if n == 2 else settings.min_prefix_count
+            above = above_count(n, settings.min_prefix_count)
             vocabulary_size = store.corpus.vocabulary_size
             rows = write_top_table(
                 prefixes, n, vocabulary_size, store.vocabulary, settings.min_share, above, memory, out

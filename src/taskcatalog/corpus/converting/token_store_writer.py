@@ -5,7 +5,6 @@ that is known: its ``source`` is the path of the store, its ``place`` the runnin
 known of documents, there is no index.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +18,13 @@ from taskcatalog.catalog.files import written_atomically
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.parquet import table_writer
 from taskcatalog.catalog.schemas import documents_schema
-from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.cluster.local import PartResult, Work, run_parts
 from taskcatalog.corpus.converting.pieces import Piece, cut_into_pieces, sequences_in_piece, tokens_of_one_length
 from taskcatalog.corpus.destination import Destination
 from taskcatalog.corpus.stores.store import Store
-from taskcatalog.corpus.stores.token_store import STAGE, TokenStore
+from taskcatalog.corpus.stores.token_store import STAGE, TokenStore, fingerprint_of, keep_tokenizer
 from taskcatalog.errors import InputError
 
-_TOKENIZER_PART = "tokenizer"
 _INDEX_PART = "documents-"
 
 
@@ -74,8 +71,7 @@ def write_token_store(
             n_tokens = tokens_of_one_length(store)
             _write_tokens(ledger, pieces, n_tokens, to, workers)
             _write_documents(ledger, pieces, n_tokens, to, workers)
-            if _TOKENIZER_PART not in ledger.parts:
-                _write_tokenizer(ledger, store.vocabulary, to)
+            keep_tokenizer(ledger, store.vocabulary, to)
             ledger.finish(_facts(ledger, store, list(pieces)))
         to.publish(ledger)
     return {"tokens": ledger.facts["tokens"], "sequences": store.n_sequences, "dropped_tokens": 0}
@@ -175,21 +171,10 @@ def _new_rows(part: _Documents) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _write_tokenizer(ledger: Ledger, vocabulary: Vocabulary, to: Destination) -> None:
-    kept = ledger.folder / "tokenizer.json"
-    with written_atomically(kept) as temporary:
-        temporary.write_bytes(vocabulary.content)
-    result = to.finished([kept], 0, {})
-    ledger.finish_part(_TOKENIZER_PART, result.files, {}, result.elsewhere)
-
-
 def _facts(ledger: Ledger, store: Store, names: list[str]) -> dict[str, Any]:
-    digest = hashlib.sha256(ledger.inputs["tokenizer"].encode())
-    for name in names:
-        digest.update(ledger.parts[name].files[f"tokens/{name}.bin"]["sha256"].encode())
     n_tokens = sum(ledger.parts[name].facts["amount"] for name in names)
     return {
-        "fingerprint": digest.hexdigest(),
+        "fingerprint": fingerprint_of(ledger),
         "documents": sum(part.facts["amount"] for name, part in ledger.parts.items() if name.startswith(_INDEX_PART)),
         "source_bytes": n_tokens * store.corpus.id_dtype.itemsize,
         "tokens": n_tokens,

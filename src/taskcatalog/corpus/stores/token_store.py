@@ -12,6 +12,7 @@
 Sequences run over the parts as if they were one file; the last sequence may be shorter.
 """
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -21,16 +22,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from taskcatalog.catalog.files import written_atomically
 from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import documents_schema, id_dtype
 from taskcatalog.catalog.vocabulary import Vocabulary
+from taskcatalog.corpus.destination import Destination
 from taskcatalog.corpus.stores.id_file import IdFiles, side_by_side
 from taskcatalog.corpus.stores.store import Sequences, uniform_ends
 from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, is_file, open_to_read, size_of
 
 STAGE = "tokenize"
+_TOKENIZER_PART = "tokenizer"
 _RECENT_PARTS = 8
 
 
@@ -148,3 +152,24 @@ def _check_size(described: tuple[AnyPath, Any]) -> None:
     if not there or size_of(file) != n_bytes:
         found = f"has {size_of(file)} bytes" if there else "is missing"
         raise InputError(f"{file}: {found}, the ledger says {n_bytes} bytes: restore it, or tokenize anew")
+
+
+def keep_tokenizer(ledger: Ledger, vocabulary: Vocabulary, to: Destination) -> None:
+    """Puts the tokenizer into a token store that is being written, unless it is there."""
+    if _TOKENIZER_PART in ledger.parts:
+        return
+    kept = ledger.folder / "tokenizer.json"
+    with written_atomically(kept) as temporary:
+        temporary.write_bytes(vocabulary.content)
+    result = to.finished([kept], 0, {})
+    ledger.finish_part(_TOKENIZER_PART, result.files, {}, result.elsewhere)
+
+
+def fingerprint_of(ledger: Ledger) -> str:
+    """What names a token store whose parts are all written: its tokenizer and its ids, in their order."""
+    digest = hashlib.sha256(ledger.inputs["tokenizer"].encode())
+    for _, part in sorted(ledger.parts.items()):
+        for name, facts in part.files.items():
+            if name.endswith(".bin"):
+                digest.update(facts["sha256"].encode())
+    return digest.hexdigest()

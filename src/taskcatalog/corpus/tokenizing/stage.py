@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from taskcatalog.catalog.files import written_atomically
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.vocabulary import END_OF_TEXT_TOKENS, Vocabulary
 from taskcatalog.cluster.local import Work
@@ -23,7 +22,7 @@ from taskcatalog.corpus.documents.find import Source, find_sources
 from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, cut_source
 from taskcatalog.corpus.find_tokenizer import find_tokenizer
 from taskcatalog.corpus.stores.open_store import DEFAULT_SEQUENCE_LENGTH
-from taskcatalog.corpus.stores.token_store import STAGE, TokenStore
+from taskcatalog.corpus.stores.token_store import STAGE, TokenStore, fingerprint_of, keep_tokenizer
 from taskcatalog.corpus.tokenizing.encoders import Engine, EngineDiffersError, choose_engine
 from taskcatalog.corpus.tokenizing.stream import Stream, sample_texts, tokenize_stream
 from taskcatalog.errors import InputError, SettingsError
@@ -32,7 +31,6 @@ from taskcatalog.sizes import worker_count
 from taskcatalog.storage import AnyPath, locate
 
 AskedEngine = Literal["auto", "gigatoken", "tokenizers"]
-_TOKENIZER_PART = "tokenizer"
 _ENGINE_PART = "engine"
 _PARTS = 64
 _SMALLEST_PART = 1 << 20
@@ -114,7 +112,7 @@ def tokenize(
             streams = _streams(found, vocabulary.path, to, settings, end_of_text)
             used = _run(ledger, streams, vocabulary, engine, workers)
             _check_documents(ledger)
-            _keep_tokenizer(ledger, vocabulary, to)
+            keep_tokenizer(ledger, vocabulary, to)
             facts = _facts(ledger, end_of_text, used)
             _say_skipped(ledger, facts["skipped"])
             ledger.finish(facts)
@@ -193,16 +191,6 @@ def _say_skipped(ledger: Ledger, skipped: int) -> None:
         note(f"{skipped:,} documents or files could not be read and were left out, the first of them: {first}")
 
 
-def _keep_tokenizer(ledger: Ledger, vocabulary: Vocabulary, to: Destination) -> None:
-    if _TOKENIZER_PART in ledger.parts:
-        return
-    kept = ledger.folder / "tokenizer.json"
-    with written_atomically(kept) as temporary:
-        temporary.write_bytes(vocabulary.content)
-    result = to.finished([kept], 0, {})
-    ledger.finish_part(_TOKENIZER_PART, result.files, {}, result.elsewhere)
-
-
 def _streams(
     sources: list[Source], tokenizer: Path, to: Destination, settings: TokenizeSettings, end_of_text: int | None
 ) -> list[Stream]:
@@ -239,12 +227,8 @@ def _streams(
 
 def _facts(ledger: Ledger, end_of_text: int | None, engine: Engine) -> dict[str, Any]:
     parts = [part for _, part in sorted(ledger.parts.items()) if "tokens" in part.facts]
-    digest = hashlib.sha256(ledger.inputs["tokenizer"].encode())
-    for part in parts:
-        tokens = next(facts for name, facts in part.files.items() if name.endswith(".bin"))
-        digest.update(tokens["sha256"].encode())
     return {
-        "fingerprint": digest.hexdigest(),
+        "fingerprint": fingerprint_of(ledger),
         "documents": sum(part.facts["documents"] for part in parts),
         "source_bytes": ledger.inputs["sources"]["bytes"],
         "tokens": sum(part.facts["tokens"] for part in parts),
