@@ -24,6 +24,7 @@ bench: $(INSTALLED)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/ngrams.py
+	$(BIN)/python benchmarks/lookups.py
 	$(BIN)/python benchmarks/tokenize_text.py
 	$(BIN)/python benchmarks/reading.py
 

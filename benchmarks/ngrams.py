@@ -18,7 +18,6 @@ text is the Python source on this machine, in the demo's tokens.
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -123,7 +122,8 @@ def measure(way: str, folder: Path, memory: str) -> dict[str, float]:
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     keep = WAYS[way](folder / "flat.bin", out, memory)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text().splitlines()
+    [peak] = [int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM")]
     seconds = keep.seconds
     ended.set()
     watcher.join()

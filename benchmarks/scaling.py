@@ -1,4 +1,5 @@
-"""The cost of a token as the corpus grows: seconds, memory and disk of ``tc.ngrams`` within one limit of memory.
+"""The cost of a token as the corpus grows: seconds, memory and disk of ``tc.ngrams`` within one limit of memory,
+beside what ``tc.plan`` says of them before.
 
     python benchmarks/scaling.py STORE [--tokens 2000000000] [--memory 2GB] [--csv FILE] [--plot FILE.svg]
 
@@ -22,6 +23,7 @@ from grown_text import write_grown
 from real_text import SEQUENCE_LENGTH
 
 import taskcatalog as tc
+from taskcatalog.counting.stage import STAGE
 
 _SIZES = (10_000_000, 40_000_000, 200_000_000, 600_000_000, 2_000_000_000)
 
@@ -58,12 +60,16 @@ def main() -> None:
 
 
 def measured(folder: Path, memory: str) -> dict[str, Any]:
+    options = tc.StoreOptions(tokenizer=str(folder / "tokenizer.json"))
+    plans = tc.plan(folder / "flat.bin", options=options, machine=tc.Machine(memory=memory))
+    [plan] = [plan for plan in plans if plan.stage == STAGE]
     script = Path(__file__).with_name("ngrams.py")
     command = [sys.executable, str(script), "--only", "taskcatalog", "--folder", str(folder), "--memory", memory]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     done = json.loads((folder / "measured.json").read_text())
     facts = json.loads((folder / "taskcatalog/catalogue/ngrams/ledger.json").read_text())["facts"]
-    return {**done, "trigrams": facts["trigrams"], "bigrams": facts["bigrams"]}
+    planned = {f"planned_{name}": getattr(plan, name) for name in ("seconds", "memory", "temporary", "final")}
+    return {**done, "trigrams": facts["trigrams"], "bigrams": facts["bigrams"], **planned}
 
 
 def plot(rows: list[dict[str, Any]], memory: str, out: Path) -> None:

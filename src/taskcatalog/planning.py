@@ -36,7 +36,7 @@ from taskcatalog.storage import AnyPath
 _SAMPLE_TOKENS = 1 << 23
 _BLOCKS = 64
 _HALVINGS = 3
-_PROCESS_BYTES = 350 << 20
+_PROCESS_BYTES = 400 << 20
 """Of memory that any run takes: interpreter, libraries, compiled code."""
 _OVERHEAD_SECONDS = 1.5
 _TEXT_BYTES = 4 << 20

@@ -106,9 +106,11 @@ class SortedTable:
         for number in np.unique(file_of).tolist():
             begin, end = np.searchsorted(file_of, [number, number + 1]).tolist()
             lookups += self._lookups(self._files[number], asked, begin, end)
+        found = np.zeros(len(asked), np.uint64)
         with ThreadPoolExecutor(worker_count(None)) as pool:
             for rows, counts in pool.map(lambda look: look(), lookups):
-                result[order[rows]] += counts  # a gram may be looked for in two row groups, and is in one
+                found[rows] += counts  # a gram may be looked for in two row groups, and is in one
+        result[order] = found
         return result
 
     def _file_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:

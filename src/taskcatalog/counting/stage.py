@@ -80,21 +80,10 @@ def ngrams(
 
 
 def _fill(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, workers: int) -> None:
-    layout = KeyLayout(max(2, *settings.n), store.corpus.vocabulary_size)
-    stretches = _stretches(ledger, store, layout, memory, workers)
-    runs, id_counts = _count(ledger, stretches, store.n_tokens, workers)
-    at_once = memory // 4 // workers
-    longer = [n for n in settings.n if n > 1]
-    parts = table_parts(id_counts, layout, longer, runs, ledger.folder, at_once)
-    work = Work(description="tables", unit="tokens", total=int(id_counts.sum()))
-    run_parts(ledger, parts, write_tables, work, workers)
-    del runs, parts
     if ngram_table(1) not in ledger.parts:
-        unigrams = ledger.folder / f"{ngram_table(1)}.parquet"
-        rows = write_unigrams(id_counts, unigrams)
-        ledger.finish_part(ngram_table(1), [unigrams], {ngram_table(1): rows})
-    for n in longer:
-        if (name := top_table(n)) not in ledger.parts:
+        _write_ngrams(ledger, store, settings, memory, workers)
+    for n in settings.n:
+        if n > 1 and (name := top_table(n)) not in ledger.parts:
             out = ledger.folder / f"{name}.parquet"
             prefixes = [path for path in ledger.files() if path.parent.name == prefix_table(n)]
             above = above_count(n, settings.min_prefix_count)
@@ -103,6 +92,20 @@ def _fill(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, wo
                 prefixes, n, vocabulary_size, store.vocabulary, settings.min_share, above, memory, out
             )
             ledger.finish_part(name, [out], {name: rows})
+
+
+def _write_ngrams(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, workers: int) -> None:
+    """All tables but the top ones; unigrams are the last."""
+    layout = KeyLayout(max(2, *settings.n), store.corpus.vocabulary_size)
+    stretches = _stretches(ledger, store, layout, memory, workers)
+    runs, id_counts = _count(ledger, stretches, store.n_tokens, workers)
+    longer = [n for n in settings.n if n > 1]
+    parts = table_parts(id_counts, layout, longer, runs, ledger.folder, memory // 4 // workers)
+    work = Work(description="tables", unit="tokens", total=int(id_counts.sum()))
+    run_parts(ledger, parts, write_tables, work, workers)
+    unigrams = ledger.folder / f"{ngram_table(1)}.parquet"
+    rows = write_unigrams(id_counts, unigrams)
+    ledger.finish_part(ngram_table(1), [unigrams], {ngram_table(1): rows})
 
 
 def _stretches(ledger: Ledger, store: Store, layout: KeyLayout, memory: int, workers: int) -> dict[str, Stretch]:
