@@ -14,6 +14,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 32},
     "llama": {"num_key_value_heads": 2, "tie_word_embeddings": True},
     "mistral": {"num_key_value_heads": 2, "sliding_window": 3},
+    "bloom": {},  # ALiBi: its attention cannot be replaced
     "gemma2": {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 4, "final_logit_softcapping": 30.0},
 }
 

@@ -1,7 +1,9 @@
 """Prefix running against the plain forward pass, over several architectures; measures against float64."""
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,21 +17,25 @@ from models import ARCHITECTURES, VOCABULARY, save_model
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.load import find_model, label_of
-from taskcatalog.lm.measures import answers, best_tokens, compare
-from taskcatalog.lm.model import select
-from taskcatalog.lm.prefix_tree import levels
+from taskcatalog.lm.measures import Asked, Change, answers, best_tokens, changes
+from taskcatalog.lm.model import ModelName, TransformersModel
+from taskcatalog.lm.prefix_tree import PrefixTree, prefix_tree
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    rows=st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=40),
+    length=st.integers(1, 4),
+    rows=st.lists(st.lists(st.integers(0, 3), min_size=4, max_size=4), min_size=1, max_size=40),
 )
-def test_levels_spell_the_prompts(rows: list[list[int]]) -> None:
-    prompts = np.unique(np.array(rows, np.uint16), axis=0)
-    spelled: list[tuple[int, ...]] = [()]
-    for depth, level in enumerate(levels(prompts), 1):
-        spelled = [(*spelled[parent], id_) for parent, id_ in zip(level.parents, level.ids.tolist(), strict=True)]
-        assert spelled == sorted({tuple(row) for row in prompts[:, :depth].tolist()})
+def test_branches_spell_the_prompts(length: int, rows: list[list[int]]) -> None:
+    prompts = np.unique(np.array(rows, np.uint16)[:, :length], axis=0)
+    tree = prefix_tree(prompts)
+    assert np.column_stack([tree.ids[tree.branches], tree.leaf_ids]).tolist() == prompts.tolist()
+    for depth, level in enumerate(tree.levels, 1):
+        assert tree.ids[level].tolist() == sorted(map(list, {tuple(row) for row in prompts[:, :depth].tolist()}))
+        assert (tree.depths[level] == np.arange(depth)).all()
+    n_prefixes = sum(len({tuple(row) for row in prompts[:, :depth].tolist()}) for depth in range(1, length + 1))
+    assert tree.n_positions == n_prefixes
 
 
 @pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
@@ -51,27 +57,56 @@ def test_last_hidden_states_give_the_models_logits(folder: Path, length: int, bo
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_only_attention_that_cannot_be_replaced_is_run_level_by_level(folder: Path) -> None:
+    assert find_model(str(folder)).load().is_packed == (folder.name != "bloom")
+
+
 def test_models_with_an_unknown_head_give_their_own_logits(tmp_path: Path) -> None:
-    model = find_model(str(save_model("gemma2", tmp_path / "m"))).load()
-    assert model._ends_in_known_head
-    expected = model.logits(PromptRunner(model, 2).last_hidden(np.array([[3, 4], [5, 6]])))
-    model._ends_in_known_head = False
-    found = model.logits(PromptRunner(model, 2).last_hidden(np.array([[3, 4], [5, 6]])))
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    """Such a model gives logits in place of hidden states."""
+    folder = save_model("llama", tmp_path / "m")
+    expected = find_model(str(folder)).load()
+    raw: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    raw.lm_head = torch.nn.Sequential(raw.lm_head, torch.nn.Tanh())
+    raw.get_output_embeddings = lambda: raw.lm_head[0]
+    model = TransformersModel(raw, expected.name)
+    prompts = np.array([[3, 4], [3, 6], [5, 6]])
+    found = PromptRunner(model, 2).last_hidden(prompts)
+    logits = expected.logits(PromptRunner(expected, 2).last_hidden(prompts)).tanh()
+    torch.testing.assert_close(found, logits, rtol=1e-5, atol=1e-5)
 
 
 def test_published_greedy_text(stories: Path) -> None:
-    """Our loading and our steps continue the story as its author published it."""
+    """Our loading and our passes continue the story as its author published it."""
     golden = json.loads((stories / "golden_greedy.json").read_text())["ids"]
     model = find_model(str(stories)).load()
-    cache = model.new_cache()
     ids = golden[:1]
     with torch.inference_mode():
         while len(ids) < len(golden):
-            hidden = model.step(torch.tensor(ids[-1:]), cache)
-            cache = select(cache, torch.tensor([0]))
+            hidden = PromptRunner(model, len(ids)).last_hidden(np.array([ids]))
             ids.append(int(best_tokens(model, hidden).ids[0]))
     assert ids == golden
+
+
+@dataclass
+class GivenLogits:
+    """A model whose hidden states are its logits."""
+
+    output_width: int
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    name: ModelName = field(default_factory=lambda: ModelName(label="given", revision="", dtype="float32"))
+    n_embeddings: int = 0
+    cache_bytes_per_token: int = 1
+
+    def last_hidden(self, tree: PrefixTree) -> torch.Tensor:
+        raise NotImplementedError
+
+    def logits(self, hidden_BD: torch.Tensor, columns: slice) -> torch.Tensor:
+        return hidden_BD[:, columns].clone()
+
+
+def compare(short: torch.Tensor, long: torch.Tensor) -> Change:
+    model, rows = GivenLogits(short.shape[1]), torch.arange(len(short))
+    return changes(model, Asked.of(model, short), rows, Asked.of(model, long), rows)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1, 10, 40])
@@ -97,6 +132,21 @@ def test_measures_have_their_bounds() -> None:
     assert (same.half_jeffreys.item(), same.jsd.item(), same.logit_excite_max.item()) == (0, 0, 0)
 
 
+def test_best_tokens() -> None:
+    """Across tiles; of equals the smallest id is taken."""
+    logits = torch.randn(70, 5_000, generator=torch.Generator().manual_seed(0)) * 4
+    logits[0, [17, 4_000]] = 60
+    logits[1, 4_999] = torch.nan
+    logits[2, :2_048] = -torch.inf
+    found = best_tokens(GivenLogits(5_000), logits)
+    expected = logits.double().softmax(-1).max(-1)
+    rows = torch.arange(70) != 1
+    assert found.ids[rows].tolist() == expected.indices[rows].tolist()
+    assert found.ids[0] == 17
+    torch.testing.assert_close(found.p[rows], expected.values[rows].float(), rtol=1e-5, atol=0)
+    assert found.p[1].isnan()
+
+
 def test_answers(folder: Path) -> None:
     model = find_model(str(folder)).load()
     prompts = np.arange(40)[:, None]
@@ -110,6 +160,8 @@ def test_answers(folder: Path) -> None:
         assert found.rank[row].item() == 1 + (probabilities[row] > p).sum()
         assert found.best_id[row].item() == probabilities[row].argmax()
         assert found.best_p[row].item() == pytest.approx(probabilities[row].max(), rel=1e-4)
+        entropy = -(probabilities[row] * np.log(probabilities[row])).sum()
+        assert found.entropy[row].item() == pytest.approx(entropy, rel=1e-4)
 
 
 def test_labels() -> None:

@@ -1,7 +1,7 @@
 """Runs a model over many short prompts that share prefixes: each distinct prefix once.
 
-A causal model's state after a prefix depends on that prefix alone. So the prompts' prefixes are run level by
-level (see ``prefix_tree``), each attending to the keys and values of the prefix that it goes on from.
+A causal model's state after a prefix depends on that prefix alone. So sorted prompts are cut into blocks, and
+the model is run on the tree of each block's prefixes (see ``prefix_tree``).
 """
 
 from typing import Any
@@ -11,46 +11,50 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from taskcatalog.lm.model import LanguageModel, select
-from taskcatalog.lm.prefix_tree import levels
+from taskcatalog.lm.model import LanguageModel
+from taskcatalog.lm.prefix_tree import prefix_tree
 
-_CACHE_BYTES = 1 << 26
-_LEAST_PROMPTS, _MOST_PROMPTS = 64, 4_096
+_CACHE_BYTES = {"cpu": 1 << 28, "cuda": 1 << 33}
+_LEAST_PROMPTS, _MOST_PROMPTS = 64, 16_384
 
 
 class PromptRunner:
     """One model, and how many prompts of one length it runs at once.
 
-    That number depends on the model alone: it decides how sums are rounded, so results must not depend on
-    how much memory happens to be free.
+    That number depends on the model alone, as it decides how sums are rounded: results are not to depend on how much
+    memory happens to be free. Only where there is too little it is halved.
     """
 
     def __init__(self, model: LanguageModel, prompt_length: int, bos_id: int | None = None) -> None:
         """``bos_id`` is put in front of every prompt."""
         self._model = model
         self._bos_id = bos_id
-        prompts = _CACHE_BYTES // (model.cache_bytes_per_token * (prompt_length + 1))
-        self._prompts_at_once = min(max(prompts, _LEAST_PROMPTS), _MOST_PROMPTS)
+        per_prompt = model.cache_bytes_per_token * (prompt_length + 1)
+        prompts = _CACHE_BYTES.get(model.device.type, _CACHE_BYTES["cpu"]) // per_prompt
+        self._prompts_at_once = 1 << (min(max(prompts, _LEAST_PROMPTS), _MOST_PROMPTS).bit_length() - 1)
+        self.n_positions = 0
+        """Tokens that the model was run on, until now."""
 
     @torch.inference_mode()
     def last_hidden(self, prompts: NDArray[Any]) -> Tensor:
         """The last hidden states (rows, D) of sorted, distinct prompts (rows, length)."""
         if self._bos_id is not None:
             prompts = np.insert(prompts.astype(np.int64), 0, self._bos_id, axis=1)
-        blocks = [
-            self._run_tree(prompts[start : start + self._prompts_at_once])
-            for start in range(0, len(prompts), self._prompts_at_once)
-        ]
+        blocks: list[Tensor] = []
+        start = 0
+        while start < len(prompts):
+            tree = prefix_tree(prompts[start : start + self._prompts_at_once])
+            try:
+                blocks.append(self._model.last_hidden(tree))
+            except RuntimeError as error:
+                if not _is_out_of_memory(error) or self._prompts_at_once == 1:
+                    raise
+                self._prompts_at_once //= 2
+                continue
+            self.n_positions += tree.n_positions
+            start += self._prompts_at_once
         return torch.cat(blocks) if blocks else torch.empty(0, device=self._model.device)
 
-    def _run_tree(self, prompts: NDArray[Any]) -> Tensor:
-        cache = self._model.new_cache()
-        hidden = torch.empty(0)
-        for depth, level in enumerate(levels(prompts)):
-            if depth:
-                cache = select(cache, self._on_device(level.parents))
-            hidden = self._model.step(self._on_device(level.ids), cache)
-        return hidden
 
-    def _on_device(self, array: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(array).to(self._model.device)
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from taskcatalog.catalog.files import sha256_of_file
 from taskcatalog.errors import InputError, SettingsError
-from taskcatalog.lm.model import LanguageModel, ModelName
+from taskcatalog.lm.model import ModelName, TransformersModel
 
 PYTHIA = [f"EleutherAI/pythia-{size}-deduped" for size in ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b")]
 """What the name ``pythia`` stands for."""
@@ -47,7 +47,7 @@ class FoundModel:
     config: PreTrainedConfig
     name: ModelName
 
-    def load(self, dtype: str | None = None) -> LanguageModel:
+    def load(self, dtype: str | None = None) -> TransformersModel:
         """Reads the weights, as ``dtype`` if that differs from the name's. Raises InputError if they are damaged."""
         chosen = dtype or self.name.dtype
         try:
@@ -63,7 +63,7 @@ class FoundModel:
         model, loading = loaded
         if bad := sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]])):
             raise InputError(f"model {self.path}: its files lack weights, or have them in other shapes: {bad[0]} …")
-        return LanguageModel(model.to(self.device), replace(self.name, dtype=chosen))
+        return TransformersModel(model.to(self.device), replace(self.name, dtype=chosen))
 
 
 def find_model(

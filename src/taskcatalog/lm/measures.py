@@ -1,9 +1,11 @@
-"""Measures of output distributions, a bounded number of rows at a time.
+"""Measures of output distributions, from last hidden states, a tile of some rows and some ids at a time.
 
-Shape legend: B rows, V output width. Logits come in float32; distributions are over all V.
+Sums and maxima go from one tile to the next, so that logits need not exist all at once.
+Shape legend: B rows, D hidden width, V output width, C ids of a tile. Logits come in float32; distributions are
+over all V.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -12,19 +14,25 @@ from torch import Tensor
 
 from taskcatalog.lm.model import LanguageModel
 
-_LOGITS_BYTES = 1 << 23
-"""Of one float32 matrix of logits; a few such matrices exist at once."""
-
+_TILE = {"cpu": (1_024, 1_024), "cuda": (8_192, 1 << 17)}
+"""Most rows and ids of a tile, on each kind of device: what stays in a processor's cache, or keeps a GPU busy."""
+_SMALLEST = torch.finfo(torch.float32).tiny
+_LOWEST = torch.finfo(torch.float32).min
 
 M = TypeVar("M", "Best", "Answer", "Change")
 
 
 @dataclass(frozen=True)
 class Best:
-    """The most likely next token of each row: its id, and its probability."""
+    """The most likely next token of each row."""
 
     ids: Tensor
     p: Tensor
+    """Its probability."""
+    largest: Tensor
+    """Its logit."""
+    log_sum: Tensor
+    """ln Σ exp(logit - largest), at least 0: kept apart, as both are more exact than their sum."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,8 @@ class Answer:
     """1 + the number of tokens that are more likely."""
     best_id: Tensor
     best_p: Tensor
+    entropy: Tensor
+    """Of the next token, in nats."""
 
 
 @dataclass(frozen=True)
@@ -57,69 +67,143 @@ class Change:
 
 @torch.inference_mode()
 def best_tokens(model: LanguageModel, hidden: Tensor) -> Best:
-    """The most likely next token after each of the last hidden states; of equals the smallest id."""
+    """The most likely next token after each of the last hidden states (B, D); of equals the smallest id."""
 
-    def best(rows: slice) -> Best:
-        logits = model.logits(hidden[rows])
-        largest, ids = logits.max(-1)
-        return Best(ids, (largest - logits.logsumexp(-1)).exp())
-
-    return _joined(Best, best, len(hidden), model)
+    return _joined(Best, lambda rows: _best(_tiles(model, hidden[rows]), hidden[rows])[0], len(hidden), model)
 
 
 @torch.inference_mode()
 def answers(model: LanguageModel, hidden: Tensor, completions: Tensor) -> Answer:
-    """Probability and rank of one completion (B,) for each of the last hidden states (B, D)."""
+    """What is said of one completion (B,) after each of the last hidden states (B, D)."""
 
     def answer(rows: slice) -> Answer:
-        logits = model.logits(hidden[rows])
-        log_total = logits.logsumexp(-1)
-        asked = logits.gather(-1, completions[rows, None])
-        largest, ids = logits.max(-1)
-        rank = 1 + (logits > asked).sum(-1)
-        return Answer((asked[:, 0] - log_total).exp(), rank, ids, (largest - log_total).exp())
+        states, wanted = hidden[rows], completions[rows]
+        tiles = list(_tiles(model, states))  # looked at twice, which costs less than to make them twice
+        best, asked = _best(tiles, states, wanted)
+        above, entropy = torch.zeros_like(best.ids), torch.zeros_like(best.p)
+        for _, logits in tiles:
+            above += (logits > asked[:, None]).sum(-1)
+            log_p = _log_p(logits, best)
+            entropy -= (log_p.exp() * log_p.clamp_(min=_LOWEST)).sum(-1)  # nothing, where there is no probability
+        return Answer(_log_p(asked[:, None], best).exp_()[:, 0], 1 + above, best.ids, best.p, entropy)
 
     return _joined(Answer, answer, len(hidden), model)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Last hidden states (B, D) of prompts, and what is most likely after them."""
+
+    hidden: Tensor
+    best: Best
+
+    @classmethod
+    def of(cls, model: LanguageModel, hidden: Tensor) -> "Asked":
+        return cls(hidden, best_tokens(model, hidden))
+
+    def rows(self, rows: Tensor) -> "Asked":
+        best = Best(*(getattr(self.best, field.name)[rows] for field in fields(Best)))
+        return Asked(self.hidden[rows], best)
+
+
 @torch.inference_mode()
-def changes(model: LanguageModel, hidden_short: Tensor, short: Tensor, hidden_long: Tensor, long: Tensor) -> Change:
-    """The measures of pairs of prompts: rows ``short`` and ``long`` (B,) of last hidden states."""
+def changes(model: LanguageModel, shorts: Asked, short: Tensor, longs: Asked, long: Tensor) -> Change:
+    """The measures of pairs of prompts: rows ``short`` and ``long`` (B,) of those that were asked."""
 
     def change(rows: slice) -> Change:
-        return compare(model.logits(hidden_short[short[rows]]), model.logits(hidden_long[long[rows]]))
+        one, other = shorts.rows(short[rows]), longs.rows(long[rows])
+        total: _Comparison | None = None
+        tiles = zip(_tiles(model, one.hidden), _tiles(model, other.hidden), strict=True)
+        for (_, short_BC), (_, long_BC) in tiles:
+            part = _compared(short_BC, one.best, long_BC, other.best)
+            total = part if total is None else total.plus(part)
+        assert total is not None
+        return total.change()
 
     return _joined(Change, change, len(short), model)
 
 
-def compare(short_BV: Tensor, long_BV: Tensor) -> Change:
-    """The measures of pairs of logits."""
-    rise = long_BV - short_BV
-    log_s, log_l = short_BV.log_softmax(-1), long_BV.log_softmax(-1)
+@dataclass(frozen=True)
+class _Comparison:
+    """The parts of a ``Change`` that some ids make up, each (B,)."""
+
+    jeffreys: Tensor
+    jsd: Tensor
+    delta: Tensor
+    rise: Tensor
+    fall: Tensor
+
+    def plus(self, other: "_Comparison") -> "_Comparison":
+        return _Comparison(
+            self.jeffreys + other.jeffreys,
+            self.jsd + other.jsd,
+            torch.maximum(self.delta, other.delta),
+            torch.maximum(self.rise, other.rise),
+            torch.maximum(self.fall, other.fall),
+        )
+
+    def change(self) -> Change:
+        return Change(self.jeffreys / 2, self.jsd / 2, self.delta, self.rise, self.fall)
+
+
+def _compared(short_BC: Tensor, best_short: Best, long_BC: Tensor, best_long: Best) -> _Comparison:
+    change = long_BC - short_BC
+    rise, fall = change.amax(-1), -change.amin(-1)
+    log_s, log_l = _log_p(short_BC, best_short), _log_p(long_BC, best_long)
     s, l = log_s.exp(), log_l.exp()  # noqa: E741
-    delta = l - s
+    # Where both are 0, so is what they add.
+    log_middle = ((s + l) / 2).clamp_(min=_SMALLEST).log_()
+    log_s, log_l = log_s.clamp_(min=-1e30), log_l.clamp_(min=-1e30)
+    jsd = (s * (log_s - log_middle)).sum(-1) + (l * (log_l - log_middle)).sum(-1)
+    delta = l.sub_(s)
     # Each term of the sum is at or above zero, so nothing cancels.
-    half_jeffreys = (delta * (log_l - log_s)).sum(-1) / 2
-    log_middle = ((s + l) / 2).log().nan_to_num(neginf=0)
-    jsd = (_terms(s, log_s - log_middle) + _terms(l, log_l - log_middle)).sum(-1) / 2
-    return Change(half_jeffreys, jsd, delta.abs().amax(-1), rise.amax(-1), (-rise).amax(-1))
+    jeffreys = (delta * log_l.sub_(log_s)).sum(-1)
+    return _Comparison(jeffreys, jsd, torch.maximum(delta.amax(-1), -delta.amin(-1)), rise, fall)
 
 
-def _terms(p: Tensor, log_ratio: Tensor) -> Tensor:
-    """``p`` log ratio, with 0 where p is 0."""
-    return torch.where(p > 0, p * log_ratio, 0)
+def _log_p(logits_BC: Tensor, best: Best) -> Tensor:
+    """Logarithms of probabilities, in the place of the logits."""
+    return logits_BC.sub_(best.largest[:, None]).sub_(best.log_sum[:, None])
+
+
+def _best(tiles: Iterable[tuple[int, Tensor]], hidden: Tensor, wanted: Tensor | None = None) -> tuple[Best, Tensor]:
+    """What is most likely, and the logits (B,) of the ids ``wanted`` (B,), if any are."""
+    largest = log_sum = torch.full((len(hidden),), -torch.inf, device=hidden.device)
+    ids = torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
+    asked = torch.empty_like(largest)
+    for start, logits in tiles:
+        if wanted is not None:
+            rows = torch.nonzero((wanted >= start) & (wanted < start + logits.shape[1]))[:, 0]
+            asked[rows] = logits[rows, wanted[rows] - start]
+        tile_largest = logits.amax(-1)
+        # Most tiles hold the largest of few rows, and to find where it stands is slow. One that is not a number counts.
+        rows = torch.nonzero(~(tile_largest <= largest))[:, 0]
+        ids[rows] = logits[rows].argmax(-1) + start
+        # That is three times as fast as logsumexp.
+        tile_log_sum = -logits.log_softmax(-1).amax(-1)
+        tile_log_sum.masked_fill_(tile_largest == -torch.inf, -torch.inf)
+        above = torch.maximum(largest, tile_largest).clamp(min=_LOWEST)
+        log_sum = torch.logaddexp(log_sum + (largest - above), tile_log_sum + (tile_largest - above))
+        largest = above
+    return Best(ids, (-log_sum).exp(), largest, log_sum), asked
+
+
+def _tiles(model: LanguageModel, hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The logits (B, C) of a row's ids, from ``start`` on; they may be written over."""
+    _, width = _tile_of(model)
+    for start in range(0, model.output_width, width):
+        yield start, model.logits(hidden, slice(start, start + width))
+
+
+def _tile_of(model: LanguageModel) -> tuple[int, int]:
+    return _TILE.get(model.device.type, _TILE["cpu"])
 
 
 def _joined(kind: type[M], measure: Callable[[slice], M], n_rows: int, model: LanguageModel) -> M:
-    """The measures of all rows, taken as many at a time as their logits fit the memory."""
+    """The measures of all rows, a tile's rows at a time."""
     names = [field.name for field in fields(kind)]
-    pieces = [measure(rows) for rows in _slices(n_rows, model.output_width)]
+    step, _ = _tile_of(model)
+    pieces = [measure(slice(start, min(start + step, n_rows))) for start in range(0, n_rows, step)]
     if not pieces:
         return kind(*(torch.empty(0, device=model.device) for _ in names))
     return kind(*(torch.cat([getattr(piece, name) for piece in pieces]) for name in names))
-
-
-def _slices(n_rows: int, width: int) -> Iterator[slice]:
-    step = max(1, _LOGITS_BYTES // (4 * width))
-    for start in range(0, n_rows, step):
-        yield slice(start, min(start + step, n_rows))

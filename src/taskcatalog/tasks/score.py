@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from taskcatalog.catalog.parquet import list_array, table_writer
 from taskcatalog.cluster.local import PartResult
 from taskcatalog.lm.forward import PromptRunner
-from taskcatalog.lm.measures import best_tokens, changes
+from taskcatalog.lm.measures import Asked, changes
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.tasks.prompts import distinct_rows, ids_of, read_part
 
@@ -92,25 +92,23 @@ class Scores:
 def score(asker: Asker, prompts: NDArray[Any], bits: int, above_p: float) -> tuple[Scores, NDArray[np.int64]]:
     """The measures of those sorted, distinct long prompts (rows, length) whose ``p_long`` is above ``above_p``, and
     the rows whose ``p_long`` is not finite."""
-    hidden_long = asker.long.last_hidden(prompts)
-    best_long = best_tokens(asker.model, hidden_long)
-    rows = torch.nonzero(best_long.p > above_p)[:, 0]
-    chosen = rows.cpu().numpy()
+    longs = Asked.of(asker.model, asker.long.last_hidden(prompts))
+    rows = torch.nonzero(longs.best.p > above_p)[:, 0]
+    chosen = _numpy(rows)
     # Long prompts with different first tokens share short ones.
     short = distinct_rows(prompts[chosen, 1:], bits)
     row_of_prompt = torch.from_numpy(short.inverse).to(rows.device)
-    hidden_short = asker.short.last_hidden(short.rows)
-    best_short = best_tokens(asker.model, hidden_short)
-    change = changes(asker.model, hidden_short, row_of_prompt, hidden_long, rows)
+    shorts = Asked.of(asker.model, asker.short.last_hidden(short.rows))
+    change = changes(asker.model, shorts, row_of_prompt, longs, rows)
     scores = Scores(
         rows=chosen,
-        p_short=_numpy(best_short.p)[short.inverse],
-        p_long=_numpy(best_long.p[rows]),
-        short_max_id=_numpy(best_short.ids)[short.inverse].astype(np.int64),
-        long_max_id=_numpy(best_long.ids[rows]).astype(np.int64),
+        p_short=_numpy(shorts.best.p)[short.inverse],
+        p_long=_numpy(longs.best.p[rows]),
+        short_max_id=_numpy(shorts.best.ids)[short.inverse].astype(np.int64),
+        long_max_id=_numpy(longs.best.ids[rows]).astype(np.int64),
         **{field.name: _numpy(getattr(change, field.name)) for field in fields(change)},
     )
-    return scores, np.flatnonzero(~torch.isfinite(best_long.p).cpu().numpy())
+    return scores, np.flatnonzero(~_numpy(torch.isfinite(longs.best.p)))
 
 
 def score_exactly(

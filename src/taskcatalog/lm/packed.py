@@ -1,0 +1,121 @@
+"""A prefix tree in two passes of a ``transformers`` model: all its nodes at once, then all its leaves.
+
+The nodes of all levels are one sequence to the model. Its attention is replaced by one in which each node sees
+the nodes on the way to it, and nothing else. Of the nodes only keys and values are wanted, so their pass ends at
+the attention of the last layer.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from taskcatalog.lm.prefix_tree import PrefixTree
+
+ATTENTION = "taskcatalog_prefix_tree"
+
+
+class _KeysAreThereError(Exception):
+    """No failure: ends a pass when the last layer's keys and values are there."""
+
+
+@dataclass
+class _Pass:
+    """What the attention of a running pass needs. Shape legend: H heads, h of keys and values, d their width."""
+
+    paths: list[Tensor]
+    """Groups of queries that stand together: (queries, tokens), the keys that each one sees, its own the last."""
+    before: dict[int, Tensor] = field(default_factory=dict)
+    """By layer: keys and values (2, nodes, h, d) of those in front of this pass's own."""
+    made: dict[int, Tensor] | None = None
+    """Takes the keys and values of this pass."""
+    last_layer: int = -1
+    """The pass ends here, if ``made`` is given."""
+
+
+_running: _Pass | None = None
+
+
+@contextmanager
+def _running_pass(this: _Pass) -> Iterator[None]:
+    global _running
+    before, _running = _running, this
+    try:
+        yield
+    except _KeysAreThereError:
+        pass
+    finally:
+        _running = before
+
+
+def last_hidden(model: Any, tree: PrefixTree, device: torch.device, n_layers: int) -> Tensor:
+    """The last hidden states (rows, D) of a tree's prompts; ``model`` has this module's attention."""
+
+    def on_device(array: Any) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    made: dict[int, Tensor] = {}
+    if len(tree.ids):
+        nodes = _Pass([on_device(level) for level in tree.levels], made=made, last_layer=n_layers - 1)
+        with _running_pass(nodes):
+            model(input_ids=on_device(tree.ids)[None], position_ids=on_device(tree.depths)[None], use_cache=False)
+    own = torch.arange(len(tree.leaf_ids), device=device) + len(tree.ids)
+    paths = torch.cat([on_device(tree.branches), own[:, None]], 1)
+    with _running_pass(_Pass([paths], before=made)):
+        position_ids = torch.full((1, len(own)), tree.branches.shape[1], device=device)
+        output = model(input_ids=on_device(tree.leaf_ids)[None], position_ids=position_ids, use_cache=False)
+    hidden: Tensor = output.last_hidden_state[0]
+    return hidden
+
+
+def _attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """Queries (1, H, queries, d), keys and values (1, h, queries, d) to outputs (1, queries, H, d)."""
+    if _running is None:
+        raise RuntimeError("a model that was set up for prefix trees was called without one")
+    del attention_mask
+    layer = int(module.layer_idx)
+    keys_values = torch.stack([key[0].transpose(0, 1), value[0].transpose(0, 1)])
+    if _running.made is not None:
+        _running.made[layer] = keys_values
+        if layer == _running.last_layer:
+            raise _KeysAreThereError
+    if layer in _running.before:
+        keys_values = torch.cat([_running.before[layer], keys_values], 1)
+    queries = query[0].transpose(0, 1)
+    output = torch.empty_like(queries, memory_format=torch.contiguous_format)
+    begin = 0
+    for paths in _running.paths:
+        if window := options.get("sliding_window"):
+            paths = paths[:, -window:]
+        seen = keys_values.flatten(2).index_select(1, paths.flatten())
+        keys, values = seen.view(2, *paths.shape, *keys_values.shape[2:]).transpose(2, 3)
+        end = begin + len(paths)
+        output[begin:end] = _attend(queries[begin:end], keys, values, options)
+        begin = end
+    return output[None], None
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, options: dict[str, Any]) -> Tensor:
+    """Queries (n, H, d) that see all of their keys and values (n, h, tokens, d)."""
+    scale, cap = options.get("scaling"), options.get("softcap")
+    if cap is None:
+        grouped = queries.shape[1] != keys.shape[1]
+        output: Tensor = scaled_dot_product_attention(
+            queries[:, :, None], keys, values, scale=scale, enable_gqa=grouped
+        )
+        return output.squeeze(2)
+    n, n_heads, width = queries.shape
+    scores = queries.view(n, keys.shape[1], -1, width) @ keys.transpose(2, 3) * (scale or width**-0.5)
+    weights = (torch.tanh(scores / cap) * cap).softmax(-1, dtype=torch.float32).to(queries.dtype)
+    blended: Tensor = (weights @ values).view(n, n_heads, width)
+    return blended
+
+
+AttentionInterface.register(ATTENTION, _attention)
