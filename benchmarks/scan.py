@@ -1,19 +1,27 @@
-"""Scans text with the demo's model, against the plain way, in one run.
+"""Scans text with a model, against the plain way, in one run.
 
-    python benchmarks/scan.py [--tokens 65536] [--plain-tokens 8192]
+    python benchmarks/scan.py [--tokens 262144] [--plain-tokens 4096] [--model pythia-70m | NAME_OR_PATH]
+                              [--store STORE] [--dtype float32] [--device cpu]
 
 The plain way is the original's: the model on both prompts of every position, 512 at a time, both output
-distributions in full, all measures. It may be timed on a part of the text. Ours is the whole command.
+distributions in full, all measures. It is timed on the first part of the text, after one batch that does not count.
+Ours is the whole command, loading and all. ``pythia-70m`` and the like are made with random weights, as fast as
+real ones. Without a STORE the text is the Python source on this machine, in the demo's tokens.
 """
 
 import argparse
+import resource
+import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from real_text import MODEL, SEQUENCE_LENGTH, write_flat
+from made_models import NAMES, save_made_model
+from ngrams import write_tokens
+from real_text import MODEL, SEQUENCE_LENGTH
 from transformers import AutoModelForCausalLM
 
 import taskcatalog as tc
@@ -23,34 +31,50 @@ _BATCH = 512
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    arguments.add_argument("--tokens", type=int, default=65_536)
-    arguments.add_argument("--plain-tokens", type=int, default=8_192)
+    arguments.add_argument("--tokens", type=int, default=262_144)
+    arguments.add_argument("--plain-tokens", type=int, default=4_096)
+    arguments.add_argument("--model", default=str(MODEL), help=f"{', '.join(NAMES)}, or a name or path")
+    arguments.add_argument("--store", help="a token store of 16-bit ids")
+    arguments.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    arguments.add_argument("--device", default="cpu")
     options = arguments.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        flat, out = Path(folder) / "flat.bin", Path(folder) / "catalogue"
-        n_tokens = write_flat(flat, options.tokens)
+    with tempfile.TemporaryDirectory() as name:
+        flat, out = Path(name) / "flat.bin", Path(name) / "catalogue"
+        model = str(save_made_model(options.model, Path(name) / "model")) if options.model in NAMES else options.model
+        n_tokens, tokenizer = write_tokens(flat, options.store, options.tokens, grow=False)
+        shutil.copy(tokenizer, flat.parent)
         tokens = np.fromfile(flat, np.uint16).reshape(-1, SEQUENCE_LENGTH)
         started = time.perf_counter()
-        found = tc.scan(flat, str(MODEL), out, label="demo")
+        with torch.inference_mode():
+            store_options = tc.StoreOptions(tokenizer=str(flat.parent / "tokenizer.json"))
+            found = tc.scan(
+                flat, model, out, label="model", options=store_options, dtype=options.dtype, device=options.device
+            )
         ours = (time.perf_counter() - started) / n_tokens
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         part = tokens[: max(1, options.plain_tokens // SEQUENCE_LENGTH)]
+        plain_model = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, options.dtype))
+        plain_model.to(options.device)
+        plain_scan(plain_model, part[:, :_BATCH])
         started = time.perf_counter()
-        accepted = plain_scan(part)
+        accepted = plain_scan(plain_model, part)
         plain = (time.perf_counter() - started) / part.size
         compare(tc.open(out), part, accepted)
-    print(f"{n_tokens:,} tokens, {found['prompts']:,} distinct prompts, {found['tasks']:,} tasks")
+    print(
+        f"{n_tokens:,} tokens, {found['prompts']:,} distinct prompts, {found['positions'] / n_tokens:.2f} positions a "
+        f"token, {found['tasks']:,} tasks, memory {memory / 1e9:.1f} GB"
+    )
     print(f"taskcatalog {ours * 1e6:.0f} µs a token, plain way {plain * 1e6:.0f} µs, ratio {plain / ours:.2f}")
 
 
 @torch.inference_mode()
-def plain_scan(sequences: np.ndarray) -> set[tuple[int, ...]]:
+def plain_scan(model: Any, sequences: np.ndarray) -> set[tuple[int, ...]]:
     """The long prompts that the plain way accepts."""
-    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
     windows = np.lib.stride_tricks.sliding_window_view(sequences, 5, axis=1).reshape(-1, 5).astype(np.int64)
     accepted: set[tuple[int, ...]] = set()
-    for long_ids in torch.from_numpy(windows).split(_BATCH):
-        short = model(input_ids=long_ids[:, 1:]).logits[:, -1]
-        long = model(input_ids=long_ids).logits[:, -1]
+    for long_ids in torch.from_numpy(windows).to(model.device).split(_BATCH):
+        short = model(input_ids=long_ids[:, 1:]).logits[:, -1].float()
+        long = model(input_ids=long_ids).logits[:, -1].float()
         log_s, log_l = short.log_softmax(-1), long.log_softmax(-1)
         p_s, p_l = short.softmax(-1), long.softmax(-1)
         divergence = ((p_s * (log_s - log_l)).sum(-1) + (p_l * (log_l - log_s)).sum(-1)) / 2

@@ -44,7 +44,7 @@ def write_numbers(stream: Numbers, skip: int) -> Iterator[PartResult]:
 
 def run(folder: Path, streams: list[Numbers], workers: int = 2) -> dict[str, str]:
     with Ledger.begin(folder, "numbers", {}, {}) as ledger:
-        run_streams(ledger, {stream.name: stream for stream in streams}, write_numbers, WORK, workers)
+        run_streams(ledger, {stream.name: stream for stream in streams}, [write_numbers] * workers, WORK)
         ledger.finish({})
     return {path.name: path.read_text() for path in folder.iterdir() if path.name != "ledger.json"}
 

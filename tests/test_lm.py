@@ -87,6 +87,33 @@ def test_published_greedy_text(stories: Path) -> None:
     assert ids == golden
 
 
+class ShortOfMemory:
+    """A model that cannot run more than ten prompts at once."""
+
+    def __init__(self, model: TransformersModel) -> None:
+        self._model = model
+        self.tried: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def last_hidden(self, tree: PrefixTree) -> torch.Tensor:
+        self.tried.append(len(tree.leaf_ids))
+        if len(tree.leaf_ids) > 10:
+            torch.empty(1 << 60)
+        return self._model.last_hidden(tree)
+
+
+def test_blocks_that_do_not_fit_the_memory_are_halved(tmp_path: Path) -> None:
+    model = find_model(str(save_model("gpt_neox", tmp_path / "m"))).load()
+    short: Any = ShortOfMemory(model)
+    prompts = np.unique(np.random.default_rng(0).integers(0, 8, (60, 3)), axis=0)
+    runner = PromptRunner(short, 3)
+    torch.testing.assert_close(runner.last_hidden(prompts), PromptRunner(model, 3).last_hidden(prompts))
+    assert short.tried[0] == len(prompts)
+    assert all(n <= 8 for n in short.tried[short.tried.index(8) :])
+
+
 @dataclass
 class GivenLogits:
     """A model whose hidden states are its logits."""

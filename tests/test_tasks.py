@@ -1,6 +1,7 @@
 """``scan`` and ``predict`` against the plain way: every prompt run on its own, measures in float64."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,89 @@ def test_scan_in_parts_is_the_same(
             assert parts[ids][name] == (pytest.approx(value, rel=1e-4) if isinstance(value, float) else value)
 
 
+def test_all_measures_from_a_place_in_the_store(stories_store: Path, stories: Path, tmp_path: Path) -> None:
+    """Those of every distinct prompt, and tasks as without them, with their places in the whole store."""
+    store = tc.open_store(stories_store)
+    settings = tc.ScanSettings(prompt_length=2, start=1_100, max_tokens=1_000, all_measures=True)
+    found = tc.scan(stories_store, str(stories), tmp_path / "c", settings)
+    whole, before = naive_scan(store, stories, 8, 2), naive_scan(store, stories, 4, 2)
+    catalogue = tc.open(tmp_path / "c")
+    rows = catalogue.table("measures_2").to_arrow_table().to_pylist()
+    assert len(rows) == found["prompts"] > 500
+    for row in rows:
+        ids = tuple(row[f"id{i}"] for i in range(3))
+        assert row["model"] == "stories260k"
+        assert row["count"] == whole[ids]["count"] - (before[ids]["count"] if ids in before else 0)
+        for name in ("p_short", "p_long", "JS", "jsd", "p_delta_max", "logit_excite_max", "logit_inhibit_max"):
+            assert row[name] == pytest.approx(whole[ids][name], rel=TOLERANCE, abs=1e-6), (ids, name)
+    new = {ids: row for ids, row in whole.items() if ids not in before}
+    tasks = {tuple(row["long_ids"]): row for row in catalogue.table("scan_2").to_arrow_table().to_pylist()}
+    assert len(tasks) > 50
+    for ids in tasks.keys() & new.keys():
+        assert {name: tasks[ids][name] for name in ("sample", "start")} == {
+            name: new[ids][name] for name in ("sample", "start")
+        }
+    assert tc.verify(tmp_path / "c") == []
+    with pytest.raises(SettingsError, match="start is 10000000: "):
+        tc.scan(stories_store, str(stories), tmp_path / "c", tc.ScanSettings(start=10_000_000))
+
+
+def test_several_devices_give_the_same_bytes(
+    stories_store: Path, stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process each, here on the CPU."""
+    monkeypatch.setattr("taskcatalog.tasks.collect.PROMPTS_PER_PART", 300)
+    monkeypatch.setattr("taskcatalog.tasks.predict.PROMPTS_PER_PART", 100)
+    settings = tc.ScanSettings(max_tokens=2_000)
+    for name, device in (("one", "cpu"), ("two", "cpu,cpu")):
+        tc.ngrams(stories_store, tmp_path / name, tc.NgramSettings(n=(2,)))
+        tc.scan(stories_store, str(stories), tmp_path / name, settings, device=device)
+        tc.predict(tmp_path / name, str(stories), device=device)
+    written = [
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.parquet")}
+        for name in ("one", "two")
+    ]
+    assert len(written[0]) > 5
+    assert written[0] == written[1]
+
+
+def test_scans_of_two_models_side_by_side(stories_store: Path, stories: Path, tmp_path: Path) -> None:
+    other = save_model("gpt2", tmp_path / "other", vocabulary=600)
+    settings = tc.ScanSettings(prompt_length=1, max_tokens=4_000)
+    accepted = {}
+    for label, model in (("stories", stories), ("other", other)):
+        tc.scan(stories_store, str(model), tmp_path / "c", settings, label=label)
+        rows = tc.open(tmp_path / "c").sql(f"SELECT long_ids, p_long FROM scan_1 WHERE model = '{label}'").fetchall()
+        accepted[label] = {tuple(ids): p for ids, p in rows}
+    assert "scan_1_models" in tc.open(tmp_path / "c").tables
+    compared = tc.open(tmp_path / "c").sql("SELECT long_ids, n_models, p_long_other, p_long_stories FROM scan_1_models")
+    found = {tuple(ids): columns for ids, *columns in compared.fetchall()}
+    assert found == {
+        ids: [
+            sum(ids in tasks for tasks in accepted.values()),
+            accepted["other"].get(ids),
+            accepted["stories"].get(ids),
+        ]
+        for ids in accepted["other"].keys() | accepted["stories"].keys()
+    }
+    assert len(accepted["stories"].keys() - accepted["other"].keys()) > 0
+
+
+def test_a_tokenizer_that_begins_every_text_is_told_of(
+    stories_store: Path, stories: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = json.loads((stories_store / "tokenizer.json").read_text())
+    store = tmp_path / "store"
+    shutil.copytree(stories_store, store)
+    for kind, told in ((None, False), ("TemplateProcessing", True)):
+        single = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+        special = {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}
+        post = {"type": kind, "single": single, "pair": [*single, *single[1:]], "special_tokens": special}
+        (store / "tokenizer.json").write_text(json.dumps(tokenizer | {"post_processor": post if kind else None}))
+        tc.scan(store, str(stories), tmp_path / str(kind), tc.ScanSettings(max_tokens=250))
+        assert ("--bos yes" in capsys.readouterr().err) == told
+
+
 def test_sixteen_bits_accept_what_float32_accepts(stories_store: Path, stories: Path, tmp_path: Path) -> None:
     """Tasks in doubt are settled in float32."""
     settings = tc.ScanSettings(max_tokens=8_000)
@@ -264,6 +348,7 @@ def test_predict(stories_store: Path, stories: Path, tmp_path: Path) -> None:
         for i, gram in enumerate(grams):
             assert long[gram]["p"] == pytest.approx(expected[i], rel=TOLERANCE, abs=1e-9)
             assert long[gram]["best_p"] == pytest.approx(p[i].max(), rel=TOLERANCE)
+            assert long[gram]["entropy"] == pytest.approx(-(p[i] * np.log(p[i])).sum(), rel=TOLERANCE)
             sure = (p[i] > expected[i] * (1 + TOLERANCE)).sum(), (p[i] > expected[i] * (1 - TOLERANCE)).sum()
             assert sure[0] < long[gram]["rank"] <= max(sure[1], sure[0] + 1)
         total += len(grams)

@@ -81,7 +81,8 @@ _STAGING = click.option(
 _MODEL_OPTIONS = [
     click.option("--revision", help="The model's branch, tag or commit on the hub, as step1000."),
     click.option("--label", help="Short name of the model in tables. Default: made from its name."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
+    click.option("--device", default="auto", show_default=True,
+                 help="cpu, cuda, cuda:1 …, or several: cuda:0,cuda:1. auto is all GPUs, or cpu."),
     click.option(
         "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True,
         help="Type of the model's numbers; auto is float32. After a 16-bit scan, float32 settles what is in doubt.",
@@ -322,13 +323,16 @@ def duckdb(catalog: Path, out: Path, force: bool) -> None:
     "--model", "models", multiple=True, required=True, metavar="NAME_OR_PATH",
     help="Hub name or folder; 'pythia' for all eight deduplicated sizes. May be given several times.",
 )  # fmt: skip
+@click.option("--revisions", metavar="A,B,…", help="Several revisions of each model, as step1000,step64000.")
 @_with(_MODEL_OPTIONS)
 @_MEMORY
 @_FORCE
 @_CONFIG
-def predict(catalog: Path, models: tuple[str, ...], **options: Any) -> None:
+def predict(catalog: Path, models: tuple[str, ...], revisions: str | None, **options: Any) -> None:
     """Ask models for the probability of every completion in a catalogue's top tables."""
-    _print_rows(f"{catalog}: complete, completions asked of each model", tc.predict(catalog, models, **options))
+    series = revisions.split(",") if revisions else ()
+    asked = tc.predict(catalog, models, revisions=series, **options)
+    _print_rows(f"{catalog}: complete, completions asked of each model", asked)
 
 
 @main.command()
@@ -342,7 +346,16 @@ def predict(catalog: Path, models: tuple[str, ...], **options: Any) -> None:
     "--divergence", type=click.Choice(["jeffreys", "jsd"]), default="jeffreys", show_default=True,
     help="Which one: half the Jeffreys divergence (column JS) or the Jensen-Shannon divergence (jsd).",
 )  # fmt: skip
-@click.option("--max-tokens", type=int, metavar="N", help="Scan the first sequences with so many tokens. Default: all.")
+@click.option(
+    "--start",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Scan from the sequence on that this token of the store is in.",
+)
+@click.option("--max-tokens", type=int, metavar="N", help="Scan sequences with so many tokens. Default: all.")
+@click.option("--all-measures", is_flag=True, help="Keep the measures of every prompt, accepted or not, too.")
 @click.option("--bos", type=click.Choice(["no", "yes"]), default="no", show_default=True,
               help="Put the model's beginning-of-sequence token in front of every prompt.")  # fmt: skip
 @_with(_MODEL_OPTIONS)
@@ -352,7 +365,7 @@ def predict(catalog: Path, models: tuple[str, ...], **options: Any) -> None:
 @_CONFIG
 def scan(
     store: str, model: str, out: Path, prompt_length: int, min_probability: float, min_divergence: float,
-    divergence: Any, max_tokens: int | None, bos: str, **options: Any,
+    divergence: Any, start: int, max_tokens: int | None, all_measures: bool, bos: str, **options: Any,
 ) -> None:  # fmt: skip
     """Find the short prompts whose meaning changes with one more token in front (first-token deletion)."""
     settings = tc.ScanSettings(
@@ -360,7 +373,9 @@ def scan(
         min_probability=min_probability,
         min_divergence=min_divergence,
         divergence=divergence,
+        start=start,
         max_tokens=max_tokens,
+        all_measures=all_measures,
         bos=bos == "yes",
     )
     store_options = _store_options(options)

@@ -9,8 +9,8 @@ import duckdb
 
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.schemas import MAX_N, id_columns, ngram_table, prefix_table, top_table
-from taskcatalog.catalog.sorting import parquet_files
+from taskcatalog.catalog.schemas import MAX_N, MEASURES, id_columns, ngram_table, prefix_table, top_table
+from taskcatalog.catalog.sorting import literal, parquet_files
 from taskcatalog.errors import InputError, SettingsError
 
 _READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
@@ -30,9 +30,7 @@ def connect(folder: CatalogueFolder) -> duckdb.DuckDBPyConnection:
         if ledger.stage == "ngrams":
             _create_ngram_views(database, ledger, by_stage["predict"])
     for name in sorted({ledger.folder.parent.name for ledger in by_stage["scan"]}):
-        files = [path for ledger in by_stage["scan"] if ledger.folder.parent.name == name for path in ledger.files()]
-        order = "" if len(files) == 1 else " ORDER BY p_long DESC, long_ids, model"
-        _create_view(database, name, f"SELECT * FROM {parquet_files(files)}{order}")
+        _create_scan_views(database, name, [ledger for ledger in by_stage["scan"] if ledger.folder.parent.name == name])
     return database
 
 
@@ -87,6 +85,26 @@ def _top_with_models(n: int, top: Path, predicted: list[Ledger]) -> str:
         )
     order = f" ORDER BY t.sum_count DESC, {ids}"
     return f"SELECT t.*{''.join(columns)} FROM {parquet_files([top])} t{''.join(joins)}{order}"
+
+
+def _create_scan_views(database: duckdb.DuckDBPyConnection, name: str, scans: list[Ledger]) -> None:
+    """The tasks of all models; with several, each prompt once with a column ``p_long_<label>`` for each of them, empty
+    where it is no task of that model; and the measures of all prompts, where they were kept."""
+    files = [path for scan in scans for path in scan.files()]
+    tasks = parquet_files(path for path in files if path.parent.name != MEASURES)
+    order = "" if len(scans) == 1 else " ORDER BY p_long DESC, long_ids, model"
+    _create_view(database, name, f"SELECT * FROM {tasks}{order}")
+    if len(scans) > 1:
+        labels = [scan.folder.name for scan in scans]
+        columns = (f"max(p_long) FILTER (model = {literal(one)}) AS {quoted('p_long_' + one)}" for one in labels)
+        _create_view(
+            database,
+            f"{name}_models",
+            f"""SELECT long_ids, first(text ORDER BY model) AS text, max(count) AS count, count(*) AS n_models,
+                {", ".join(columns)} FROM {tasks} GROUP BY long_ids ORDER BY count DESC, long_ids""",
+        )
+    if measures := [path for path in files if path.parent.name == MEASURES]:
+        _create_view(database, name.replace("scan", MEASURES), f"SELECT * FROM {parquet_files(measures)}")
 
 
 def _create_view(database: duckdb.DuckDBPyConnection, name: str, query: str) -> None:

@@ -85,6 +85,7 @@ def predictions_schema(ids: DTypeLike) -> pa.Schema:
             rank=pa.uint32(),
             best_id=pa.uint32(),
             best_p=pa.float32(),
+            entropy=pa.float32(),
         )
     )
 
@@ -118,6 +119,23 @@ def scan_schema(ids: DTypeLike) -> pa.Schema:
 
 
 _SCAN_TEXTS = ("text", "token_short", "token_long", "context")
+
+
+def measures_schema(length: int, ids: DTypeLike) -> pa.Schema:
+    """Every distinct long prompt of so many tokens that was asked, accepted or not."""
+    measures = _fields(
+        count=pa.uint64(),
+        model=pa.dictionary(pa.int32(), pa.string()),
+        short_max_id=pa.uint32(),
+        long_max_id=pa.uint32(),
+        **dict.fromkeys(SCAN_MEASURES, pa.float32()),
+    )
+    return pa.schema(_id_fields(length, ids) + measures)
+
+
+MEASURES = "measures"
+"""The folder in a scan's for those tables."""
+SCAN_MEASURES = ("p_short", "p_long", "JS", "jsd", "p_delta_max", "logit_excite_max", "logit_inhibit_max")
 
 
 def documents_schema() -> pa.Schema:

@@ -85,6 +85,12 @@ class Vocabulary:
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     @cached_property
+    def id_in_front(self) -> int | None:
+        """What the tokenizer puts in front of every text, where it does."""
+        bare, whole = (self._tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+        return int(whole[0]) if len(whole) > len(bare) and whole[:1] != bare[:1] else None
+
+    @cached_property
     def added_tokens(self) -> list[str]:
         """The tokens that are found in a text before anything else, in the order of their ids."""
         added = self._tokenizer.get_added_tokens_decoder()

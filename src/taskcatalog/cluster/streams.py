@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
@@ -32,6 +32,7 @@ _DEATHS = 3
 class _Worker:
     process: "subprocess.Popen[bytes]"
     connection: Connection
+    do: Do[Any]
     stream: str
 
 
@@ -60,29 +61,30 @@ class _Run:
         self.bar.update(result.amount)
 
 
-def run_streams(ledger: Ledger, streams: Mapping[str, S], do: Do[S], work: Work, workers: int) -> None:
-    """Does what the ledger does not have yet of every stream, ``workers`` streams at a time.
+def run_streams(ledger: Ledger, streams: Mapping[str, S], dos: Sequence[Do[S]], work: Work) -> None:
+    """Does what the ledger does not have yet of every stream, with a worker process for each of ``dos``.
 
     With one worker, or one stream, all runs in this process. The first error stops the stage, with what is
     finished kept. Raises TaskcatalogError where workers die again and again.
     """
-    done = sum(part.facts.get("amount", 0) for part in ledger.parts.values())
+    ours = (part for name, part in ledger.parts.items() if name.rpartition("-")[0] in streams)
+    done = sum(part.facts["amount"] for part in ours)
     with progress_bar(work.description, work.total, work.unit, done) as bar:
         run = _Run(ledger, bar)
         left = {name: stream for name, stream in streams.items() if not run.is_done(name)}
-        if workers == 1 or len(left) <= 1:
+        if len(dos) == 1 or len(left) <= 1:
             for name, stream in left.items():
-                for result in do(stream, run.parts_done(name)):
+                for result in dos[0](stream, run.parts_done(name)):
                     run.finish(name, result)
         else:
-            _run_in_workers(run, left, do, work, min(workers, len(left)))
+            _run_in_workers(run, left, dos[: len(left)], work)
 
 
 def _part_name(stream: str, number: int) -> str:
     return f"{stream}-{number:05d}"
 
 
-def _run_in_workers(run: _Run, streams: Mapping[str, S], do: Do[S], work: Work, n_workers: int) -> None:
+def _run_in_workers(run: _Run, streams: Mapping[str, S], dos: Sequence[Do[S]], work: Work) -> None:
     waiting = iter(streams)
     active: dict[Connection, _Worker] = {}
     with ExitStack() as stack:
@@ -92,7 +94,7 @@ def _run_in_workers(run: _Run, streams: Mapping[str, S], do: Do[S], work: Work, 
             worker.stream = stream
             worker.connection.send((streams[stream], run.parts_done(stream)))
 
-        for _ in range(n_workers):
+        for do in dos:
             worker = _start(do)
             active[worker.connection] = worker
             give(worker, next(waiting))
@@ -106,7 +108,7 @@ def _run_in_workers(run: _Run, streams: Mapping[str, S], do: Do[S], work: Work, 
                     del active[connection]
                     _end(worker)
                     _count_death(run, worker, work)
-                    replacement = _start(do)
+                    replacement = _start(worker.do)
                     active[replacement.connection] = replacement
                     give(replacement, worker.stream)
                     continue
@@ -144,7 +146,7 @@ def _start(do: Do[Any]) -> _Worker:
         environment = os.environ | {"PYTHONPATH": path}
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment)
     ours.send(do)
-    return _Worker(process, ours, "")
+    return _Worker(process, ours, do, "")
 
 
 def _end(worker: _Worker) -> None:

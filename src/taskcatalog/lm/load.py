@@ -43,12 +43,14 @@ class FoundModel:
 
     path: str
     hub_revision: str | None
-    device: torch.device
+    devices: tuple[torch.device, ...]
+    """Where it is to run, a copy on each."""
     config: PreTrainedConfig
     name: ModelName
 
-    def load(self, dtype: str | None = None) -> TransformersModel:
-        """Reads the weights, as ``dtype`` if that differs from the name's. Raises InputError if they are damaged."""
+    def load(self, dtype: str | None = None, device: torch.device | None = None) -> TransformersModel:
+        """Reads the weights, as ``dtype`` if that differs from the name's, to the first of its devices if no other is
+        given. Raises InputError if they are damaged."""
         chosen = dtype or self.name.dtype
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -63,7 +65,7 @@ class FoundModel:
         model, loading = loaded
         if bad := sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]])):
             raise InputError(f"model {self.path}: its files lack weights, or have them in other shapes: {bad[0]} …")
-        return TransformersModel(model.to(self.device), replace(self.name, dtype=chosen))
+        return TransformersModel(model.to(device or self.devices[0]), replace(self.name, dtype=chosen))
 
 
 def find_model(
@@ -71,13 +73,14 @@ def find_model(
 ) -> FoundModel:
     """The model of this hub name or local folder.
 
-    ``device`` ``auto`` is CUDA where there is one; ``dtype`` ``auto`` is float32. Raises InputError where
-    there is no such model, SettingsError for a device or dtype that is not to be had.
+    ``device`` is one or several with commas between them (``cuda:0,cuda:1``); ``auto`` is all of CUDA's where there are
+    any. ``dtype`` ``auto`` is float32. Raises InputError where there is no such model, SettingsError for a device or
+    dtype that is not to be had.
     """
     label = label_of(name, revision) if label is None else checked_label(label)
     if dtype not in ("auto", *_DTYPES):
         raise SettingsError(f"dtype is {dtype!r}: it must be auto, {', '.join(_DTYPES)}")
-    target = _device(device)
+    targets = _devices(device)
     folder = Path(name)
     if not folder.is_dir() and (folder.is_absolute() or name.startswith(".") or name.count("/") > 1):
         raise InputError(f"model {name}: no such folder")
@@ -91,7 +94,7 @@ def find_model(
     commit = getattr(config, "_commit_hash", None)
     identity = _content_hash(folder) if folder.is_dir() else (commit or revision or "main")
     chosen = "float32" if dtype == "auto" else dtype
-    return FoundModel(name, revision, target, config, ModelName(label=label, revision=identity, dtype=chosen))
+    return FoundModel(name, revision, targets, config, ModelName(label=label, revision=identity, dtype=chosen))
 
 
 def _unusable(name: str, error: Exception) -> InputError:
@@ -99,15 +102,22 @@ def _unusable(name: str, error: Exception) -> InputError:
     return InputError(f"model {name}: cannot be loaded: {reason[:300]}")
 
 
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def _devices(names: str) -> tuple[torch.device, ...]:
+    if names == "auto":
+        n_cuda = torch.cuda.device_count()
+        return tuple(torch.device("cuda", i) for i in range(n_cuda)) or (torch.device("cpu"),)
+    return tuple(_device(name.strip()) for name in names.split(","))
+
+
+def _device(name: str) -> torch.device:
     try:
-        target = torch.device(device)
+        target = torch.device(name)
     except RuntimeError as error:
-        raise SettingsError(f"device {device!r} is none that torch knows: use auto, cpu, cuda or cuda:1") from error
+        raise SettingsError(
+            f"device {name!r} is none that torch knows: use auto, cpu, cuda or cuda:0,cuda:1"
+        ) from error
     if target.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f"device {device!r}: torch finds no CUDA device here: use --device cpu")
+        raise SettingsError(f"device {name!r}: torch finds no CUDA device here: use --device cpu")
     return target
 
 

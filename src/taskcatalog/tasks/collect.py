@@ -33,13 +33,17 @@ class CollectPart:
     out: Path
 
 
-def collect_parts(store: Store, n_sequences: int, length: int, work: Path) -> dict[str, CollectPart]:
+def collect_parts(store: Store, first: int, last: int, length: int, work: Path) -> dict[str, CollectPart]:
     at_once = max(1, _TOKENS_AT_ONCE // store.corpus.sequence_length)
     return {
-        f"collect-{first:010d}": CollectPart(
-            store=store, first=first, last=last, length=length, out=work / f"collected-{first:010d}.parquet"
+        f"collect-{first + begin:010d}": CollectPart(
+            store=store,
+            first=first + begin,
+            last=first + end,
+            length=length,
+            out=work / f"collected-{first + begin:010d}.parquet",
         )
-        for first, last in stretches(n_sequences, at_once)
+        for begin, end in stretches(last - first, at_once)
     }
 
 

@@ -1,8 +1,10 @@
 """Each model's probability of every completion in the top tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,7 +15,8 @@ from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.parquet import list_array, table_writer
 from taskcatalog.catalog.schemas import id_columns, ngram_schema, predictions_schema, top_table
 from taskcatalog.catalog.sorting import parquet_files, write_sorted
-from taskcatalog.cluster.local import PartResult, Work, run_parts
+from taskcatalog.cluster.local import PartResult, Work
+from taskcatalog.cluster.streams import run_streams
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.load import PYTHIA, Dtype, FoundModel, find_model
@@ -31,8 +34,30 @@ class _Part:
     prompts: Path
     row_group: int
     n: int
-    model: LanguageModel
     out: Path
+
+
+@dataclass
+class _Predictor:
+    """Asks a model about parts. Travels to another process without the model, which each loads for itself."""
+
+    found: FoundModel
+    device: torch.device
+
+    @cached_property
+    def model(self) -> LanguageModel:
+        return self.found.load(device=self.device)
+
+    def unload(self) -> None:
+        self.__dict__ = self.__getstate__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"found": self.found, "device": self.device}
+
+    def __call__(self, part: _Part, skip: int) -> Iterator[PartResult]:
+        """One result, for ``cluster.streams``."""
+        del skip
+        yield _predict_part(part, self.model)
 
 
 def predict(
@@ -40,6 +65,7 @@ def predict(
     models: str | Sequence[str],
     *,
     revision: str | None = None,
+    revisions: Sequence[str] = (),
     label: str | None = None,
     device: str = "auto",
     dtype: Dtype = "auto",
@@ -49,8 +75,9 @@ def predict(
     """Asks models for the probability of every completion in the catalogue's top tables.
 
     Each model (a hub name, a local folder, or ``pythia`` for all eight deduplicated sizes) gets files of its
-    own under its label; the others' stay as they are. Returns the number of completions asked, by label. The
-    same call again goes on where it was stopped, or does nothing.
+    own under its label; the others' stay as they are. With ``revisions``, each model is asked as it was at each
+    of them. Returns the number of completions asked, by label. The same call again goes on where it was
+    stopped, or does nothing.
 
     Raises InputError for a catalogue without top tables or a model that cannot be used.
     """
@@ -58,9 +85,13 @@ def predict(
     corpus = folder.corpus()
     names = [models] if isinstance(models, str) else list(models)
     names = [single for name in names for single in (PYTHIA if name == "pythia" else [name])]
-    if label is not None and len(names) > 1:
-        raise SettingsError(f"label {label!r} is for one model, and {len(names)} were given")
-    found = [find_model(name, revision=revision, device=device, dtype=dtype, label=label) for name in names]
+    if revision is not None and revisions:
+        raise SettingsError(f"revision {revision!r} and revisions {', '.join(revisions)}: give one or the other")
+    series: list[str | None] = [*revisions] or [revision]
+    asked = [(name, one) for name in names for one in series]
+    if label is not None and len(asked) > 1:
+        raise SettingsError(f"label {label!r} is for one model, and {len(asked)} were given")
+    found = [find_model(name, revision=one, device=device, dtype=dtype, label=label) for name, one in asked]
     labels = [model.name.label for model in found]
     if len(set(labels)) < len(labels):
         raise SettingsError(f"two models would have the same label ({', '.join(labels)}): predict them one by one")
@@ -75,7 +106,7 @@ def _top_files(folder: CatalogueFolder) -> dict[int, Path]:
     """The top tables that are there, by n."""
     if not Ledger.exists(folder.ngrams) or not (ledger := Ledger.read(folder.ngrams)).complete:
         raise InputError(f"{folder.path}: has no finished top tables: run 'taskcatalog ngrams STORE --out …' first")
-    return {n: folder.ngrams / f"{top_table(n)}.parquet" for n in ledger.settings["n"]}
+    return {n: folder.ngrams / f"{top_table(n)}.parquet" for n in ledger.settings["n"] if n > 1}
 
 
 def _predict_one(
@@ -92,13 +123,15 @@ def _predict_one(
     settings = {"revision": name.revision, "dtype": name.dtype}
     with Ledger.begin(folder.predictions(name.label), STAGE, inputs, settings, force) as ledger:
         if not ledger.complete:
-            model = found.load()
-            _check_tops(tops, model)
-            parts = _parts(ledger, tops, model, id_dtype, memory)
+            predictors = [_Predictor(found, device) for device in found.devices]
+            _check_tops(tops, predictors[0].model)
+            if len(predictors) > 1:
+                predictors[0].unload()  # its worker process loads it again
+            parts = _parts(ledger, tops, id_dtype, memory)
             total = sum(pq.read_metadata(path).num_rows for path in tops.values())
             work = Work(description=f"predict {name.label}", unit="prompts", total=total)
-            run_parts(ledger, parts, _predict_part, work)
-            asked = [part for part_name, part in ledger.parts.items() if part_name in parts]
+            run_streams(ledger, parts, predictors, work)
+            asked = [part for name, part in ledger.parts.items() if "predictions" in part.facts]
             facts = ("predictions", "not_finite")
             ledger.finish({fact: sum(part.facts[fact] for part in asked) for fact in facts})
     return int(ledger.facts["predictions"])
@@ -115,7 +148,6 @@ def _check_tops(tops: dict[int, Path], model: LanguageModel) -> None:
 def _parts(
     ledger: Ledger,
     tops: dict[int, Path],
-    model: LanguageModel,
     id_dtype: np.dtype[np.uint16] | np.dtype[np.uint32],
     memory: int,
 ) -> dict[str, _Part]:
@@ -130,23 +162,24 @@ def _parts(
             ledger.finish_part(name, [prompts], {})
         for i in range(n_parts(prompts)):
             out = ledger.folder / f"{n}-{i:05d}.parquet"
-            parts[f"{n}-{i:05d}"] = _Part(prompts=prompts, row_group=i, n=n, model=model, out=out)
+            parts[f"{n}-{i:05d}"] = _Part(prompts=prompts, row_group=i, n=n, out=out)
     return parts
 
 
-def _predict_part(part: _Part) -> PartResult:
+def _predict_part(part: _Part, model: LanguageModel) -> PartResult:
     grams = ids_of(read_part(part.prompts, part.row_group), part.n)
-    name = part.model.name
-    hidden = PromptRunner(part.model, part.n - 1).last_hidden(grams[:, :-1])
-    completions = torch.from_numpy(grams[:, -1].astype(np.int64)).to(part.model.device)
-    answer = answers(part.model, hidden, completions)
+    name = model.name
+    hidden = PromptRunner(model, part.n - 1).last_hidden(grams[:, :-1])
+    completions = torch.from_numpy(grams[:, -1].astype(np.int64)).to(model.device)
+    answer = answers(model, hidden, completions)
     columns = {
         "p": answer.p.cpu().numpy(),
         "rank": answer.rank.cpu().numpy(),
         "best_id": answer.best_id.cpu().numpy(),
         "best_p": answer.best_p.cpu().numpy(),
+        "entropy": answer.entropy.cpu().numpy(),
     }
-    finite = np.isfinite(columns["p"]) & np.isfinite(columns["best_p"])
+    finite = np.logical_and.reduce([np.isfinite(columns[measure]) for measure in ("p", "best_p", "entropy")])
     n_rows = int(finite.sum())
     with table_writer(part.out, predictions_schema(grams.dtype)) as writer:
         writer.write(
@@ -159,5 +192,5 @@ def _predict_part(part: _Part) -> PartResult:
                 **{column: values[finite] for column, values in columns.items()},
             }
         )
-    facts = {"predictions": n_rows, "not_finite": len(grams) - n_rows}
+    facts = {"predictions": n_rows, "not_finite": len(grams) - n_rows, "last": True}
     return PartResult(files=[part.out], amount=len(grams), facts=facts)

@@ -3,21 +3,26 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.schemas import MEASURES
 from taskcatalog.cluster.local import Work, run_parts
+from taskcatalog.cluster.streams import run_streams
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
 from taskcatalog.corpus.stores.store import Store, stretches
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.load import Dtype, FoundModel, find_model
-from taskcatalog.lm.model import LanguageModel
+from taskcatalog.lm.model import LanguageModel, ModelName
+from taskcatalog.progress import note
 from taskcatalog.sizes import memory_budget
 from taskcatalog.storage import AnyPath
 from taskcatalog.tasks.checks import check_ids_known
 from taskcatalog.tasks.collect import collect_part, collect_parts, merge_collected, prompts_schema
 from taskcatalog.tasks.describe import write_tasks
 from taskcatalog.tasks.prompts import n_parts
-from taskcatalog.tasks.score import Asker, Divergence, ScorePart, Thresholds, score_part
+from taskcatalog.tasks.score import Divergence, ScorePart, Scorer, Thresholds
 
 STAGE = "scan"
 _LONGEST_PROMPT = 16
@@ -36,8 +41,12 @@ class ScanSettings:
     """A task's divergence between the two distributions is above this, in nats."""
     divergence: Divergence = "jeffreys"
     """Which one: half the Jeffreys divergence, the column ``JS``, or the Jensen-Shannon divergence, ``jsd``."""
+    start: int = 0
+    """Scan from the sequence on that this token of the store is in."""
     max_tokens: int | None = None
-    """Scan the first sequences of the store, as many as fit in this number of tokens; all by default."""
+    """Scan so many sequences as fit in this number of tokens; all by default."""
+    all_measures: bool = False
+    """Keep the measures of every distinct prompt, accepted or not, in the table ``measures_<prompt length>``."""
     bos: bool = False
     """Put the model's beginning-of-sequence token in front of every prompt."""
 
@@ -48,6 +57,8 @@ class ScanSettings:
             raise SettingsError(f"min probability is {self.min_probability}: it must be from 0 to below 1")
         if self.divergence not in ("jeffreys", "jsd"):
             raise SettingsError(f"divergence is {self.divergence!r}: it must be jeffreys or jsd")
+        if self.start < 0:
+            raise SettingsError(f"start is {self.start}: it must be 0 or more")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise SettingsError(f"max tokens is {self.max_tokens}: it must be at least 1")
 
@@ -70,7 +81,8 @@ def scan(
 
     Returns what was found: ``tokens`` scanned, ``windows`` (occurrences of long prompts), ``prompts``
     (distinct ones), ``tasks`` (accepted ones), ``not_finite`` (left out, as a measure was not a finite
-    number). The same call again goes on where it was stopped, or does nothing.
+    number), ``positions`` (tokens that the model was run on). The same call again goes on where it was stopped,
+    or does nothing.
 
     Raises InputError for a store or model that cannot be used, ConflictError where ``out`` holds a scan of
     the same model and prompt length made differently (``force`` replaces it).
@@ -79,6 +91,10 @@ def scan(
     source = open_store(store, options)
     found = find_model(model, revision=revision, device=device, dtype=dtype, label=label)
     bos_id = _bos_id(found) if settings.bos else None
+    if not settings.bos:
+        _advise_on_bos(source, found)
+    if not source.n_sequences:
+        raise InputError(f"{source.path}: holds no tokens")
     folder = CatalogueFolder(Path(out))
     folder.check_corpus(source.corpus)
     inputs = {"store": source.corpus.fingerprint}
@@ -86,23 +102,38 @@ def scan(
     place = folder.scan(settings.prompt_length, found.name.label)
     with Ledger.begin(place, STAGE, inputs, decided, force) as ledger:
         if not ledger.complete:
-            language_model = found.load()
-            exact = found.load("float32") if found.name.dtype != "float32" else None
-            _check_store(source, _n_sequences(source, settings), language_model)
+            scorers = [_scorer(source, settings, found, device, bos_id) for device in found.devices]
+            _check_store(source, *_sequences(source, settings), scorers[0].asker.model)
+            if len(scorers) > 1:
+                scorers[0].unload()  # its worker process loads it again
             _collect(ledger, source, settings, memory_budget(memory))
-            asker = Asker.of(language_model, settings.prompt_length, bos_id)
-            exact_asker = Asker.of(exact, settings.prompt_length, bos_id) if exact is not None else None
-            _score(ledger, source, settings, asker, exact_asker)
-            _describe(ledger, source, language_model, memory_budget(memory))
+            _score(ledger, scorers, settings)
+            _describe(ledger, source, found.name, memory_budget(memory))
             folder.prepare(source.corpus, source.vocabulary)
             ledger.finish(_facts(ledger))
     return dict(ledger.facts)
 
 
-def _n_sequences(store: Store, settings: ScanSettings) -> int:
+def _sequences(store: Store, settings: ScanSettings) -> tuple[int, int]:
+    """The first sequence to scan, and the one after the last."""
+    first = settings.start // store.corpus.sequence_length
+    if first >= store.n_sequences:
+        raise SettingsError(f"start is {settings.start}: {store.path} has {store.n_tokens} tokens")
     if settings.max_tokens is None:
-        return store.n_sequences
-    return min(max(1, settings.max_tokens // store.corpus.sequence_length), store.n_sequences)
+        return first, store.n_sequences
+    return first, min(first + max(1, settings.max_tokens // store.corpus.sequence_length), store.n_sequences)
+
+
+def _scorer(
+    store: Store, settings: ScanSettings, found: FoundModel, device: torch.device, bos_id: int | None
+) -> Scorer:
+    thresholds = Thresholds(
+        min_probability=settings.min_probability,
+        min_divergence=settings.min_divergence,
+        divergence=settings.divergence,
+    )
+    bits = max(1, (store.corpus.vocabulary_size - 1).bit_length())
+    return Scorer(found, device, settings.prompt_length, bos_id, bits, thresholds)
 
 
 def _bos_id(found: FoundModel) -> int:
@@ -112,19 +143,24 @@ def _bos_id(found: FoundModel) -> int:
     return int(bos_id)
 
 
-def _check_store(store: Store, n_sequences: int, model: LanguageModel) -> None:
+def _check_store(store: Store, first: int, last: int, model: LanguageModel) -> None:
     """Looks at all tokens before the first is run: a wrong model must not be found out after hours."""
-    if not n_sequences:
-        raise InputError(f"{store.path}: holds no tokens")
-    for first, last in stretches(n_sequences, _SEQUENCES_CHECKED_AT_ONCE):
-        check_ids_known(int(store.read(first, last).tokens.max(initial=0)), model, store.path)
+    for begin, end in stretches(last - first, _SEQUENCES_CHECKED_AT_ONCE):
+        tokens = store.read(first + begin, first + end).tokens
+        check_ids_known(int(tokens.max(initial=0)), model, store.path)
+
+
+def _advise_on_bos(store: Store, found: FoundModel) -> None:
+    bos_id = found.config.get_text_config().bos_token_id
+    if store.vocabulary is not None and bos_id is not None and store.vocabulary.id_in_front == bos_id:
+        note(f"the tokenizer puts id {bos_id} in front of every text: --bos yes asks the model as it was trained")
 
 
 def _collect(ledger: Ledger, store: Store, settings: ScanSettings, memory: int) -> None:
     length = settings.prompt_length + 1
-    n_sequences = _n_sequences(store, settings)
-    parts = collect_parts(store, n_sequences, length, ledger.work)
-    n_tokens = min(n_sequences * store.corpus.sequence_length, store.n_tokens)
+    first, last = _sequences(store, settings)
+    parts = collect_parts(store, first, last, length, ledger.work)
+    n_tokens = min((last - first) * store.corpus.sequence_length, store.n_tokens)
     run_parts(ledger, parts, collect_part, Work(description="collect", unit="tokens", total=n_tokens))
     if "prompts" not in ledger.parts:
         collected, out = [part.out for part in parts.values()], _prompts_file(ledger)
@@ -132,35 +168,26 @@ def _collect(ledger: Ledger, store: Store, settings: ScanSettings, memory: int) 
         ledger.finish_part("prompts", [out], {"prompts": n_prompts})
 
 
-def _score(ledger: Ledger, store: Store, settings: ScanSettings, asker: Asker, exact: Asker | None) -> None:
-    thresholds = Thresholds(
-        min_probability=settings.min_probability,
-        min_divergence=settings.min_divergence,
-        divergence=settings.divergence,
-    )
+def _score(ledger: Ledger, scorers: list[Scorer], settings: ScanSettings) -> None:
     prompts = _prompts_file(ledger)
     parts = {
         f"score-{i:06d}": ScorePart(
             prompts=prompts,
             row_group=i,
-            length=settings.prompt_length + 1,
-            bits=max(1, (store.corpus.vocabulary_size - 1).bit_length()),
-            asker=asker,
-            exact=exact,
-            thresholds=thresholds,
             out=ledger.work / f"accepted-{i:06d}.parquet",
+            measures=ledger.folder / MEASURES / f"{i:06d}.parquet" if settings.all_measures else None,
         )
         for i in range(n_parts(prompts))
     }
     total = ledger.parts["prompts"].facts["prompts"]
-    run_parts(ledger, parts, score_part, Work(description="scan", unit="prompts", total=total))
+    run_streams(ledger, parts, scorers, Work(description="scan", unit="prompts", total=total))
 
 
-def _describe(ledger: Ledger, store: Store, model: LanguageModel, memory: int) -> None:
+def _describe(ledger: Ledger, store: Store, model: ModelName, memory: int) -> None:
     if "tasks" not in ledger.parts:
         accepted = [path for path in ledger.files() if path.name.startswith("accepted-")]
         out = ledger.folder / "tasks.parquet"
-        n_tasks = write_tasks(accepted, store, model.name, memory, out, ledger.work)
+        n_tasks = write_tasks(accepted, store, model, memory, out, ledger.work)
         ledger.finish_part("tasks", [out], {"tasks": n_tasks})
 
 
@@ -178,4 +205,5 @@ def _facts(ledger: Ledger) -> dict[str, int]:
         "prompts": total("prompts", "prompts"),
         "tasks": total("tasks", "tasks"),
         "not_finite": total("score-", "not_finite"),
+        "positions": total("score-", "positions"),
     }

@@ -5,7 +5,9 @@ The short prompts are asked only for long prompts that pass the threshold on ``p
 once. In a 16-bit run, what is within rounding of a threshold or not finite is asked again in float32.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +16,11 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from taskcatalog.catalog.parquet import list_array, table_writer
+from taskcatalog.catalog.parquet import list_array, table_writer, text_array
+from taskcatalog.catalog.schemas import SCAN_MEASURES, id_columns, measures_schema
 from taskcatalog.cluster.local import PartResult
 from taskcatalog.lm.forward import PromptRunner
+from taskcatalog.lm.load import FoundModel
 from taskcatalog.lm.measures import Asked, changes
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.tasks.prompts import distinct_rows, ids_of, read_part
@@ -52,6 +56,11 @@ class Asker:
             short=PromptRunner(model, prompt_length, bos_id),
             long=PromptRunner(model, prompt_length + 1, bos_id),
         )
+
+    @property
+    def n_positions(self) -> int:
+        """Tokens that the model was run on, until now."""
+        return self.short.n_positions + self.long.n_positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,72 +121,122 @@ def score(asker: Asker, prompts: NDArray[Any], bits: int, above_p: float) -> tup
 
 
 def score_exactly(
-    asker: Asker, exact: Asker | None, prompts: NDArray[Any], bits: int, thresholds: Thresholds
-) -> tuple[Scores, int]:
-    """The accepted prompts, and how many were not finite; ``exact`` asks again what a 16-bit model leaves in doubt."""
+    asker: Asker, exact: Asker | None, prompts: NDArray[Any], bits: int, thresholds: Thresholds, everything: bool
+) -> tuple[Scores, NDArray[np.bool_], int]:
+    """The prompts that may be tasks, or ``everything``, which of them are accepted, and how many prompts were not
+    finite; ``exact`` asks again what a 16-bit model leaves in doubt."""
+    floor = -1.0 if everything else thresholds.min_probability
     if exact is None:
-        scores, lost = score(asker, prompts, bits, thresholds.min_probability)
+        scores, lost = score(asker, prompts, bits, floor)
         n_lost = len(lost)
     else:
         dtype = asker.model.name.dtype
         near_p, near_divergence = _DOUBT_P[dtype], _DOUBT_DIVERGENCE[dtype]
-        scores, lost = score(asker, prompts, bits, thresholds.min_probability - near_p)
+        scores, lost = score(asker, prompts, bits, floor - near_p)
         in_doubt = (
-            (scores.p_long < thresholds.min_probability + near_p)
+            (np.abs(scores.p_long - thresholds.min_probability) < near_p)
             | (np.abs(scores.divergence(thresholds.divergence) - thresholds.min_divergence) < near_divergence)
             | ~scores.finite()
         )
         again = np.union1d(scores.rows[in_doubt], lost)
-        settled, lost = score(exact, prompts[again], bits, thresholds.min_probability)
+        settled, lost = score(exact, prompts[again], bits, floor)
         scores = scores.where(~in_doubt).joined(Scores(**vars(settled) | {"rows": again[settled.rows]}))
         n_lost = len(lost)
     finite = scores.finite()
+    scores = scores.where(finite)
     accepted = (scores.p_long > thresholds.min_probability) & (
         scores.divergence(thresholds.divergence) > thresholds.min_divergence
     )
-    return scores.where(finite & accepted), n_lost + int((~finite).sum())
+    return scores, accepted, n_lost + int((~finite).sum())
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScorePart:
-    """One row group of the distinct prompts; the accepted ones go to ``out``."""
+    """One row group of the distinct prompts; the accepted ones go to ``out``, all of them to ``measures``."""
 
     prompts: Path
     row_group: int
-    length: int
-    bits: int
-    asker: Asker
-    exact: Asker | None
-    thresholds: Thresholds
     out: Path
+    measures: Path | None
+
+
+@dataclass
+class Scorer:
+    """Asks a model about parts. Travels to another process without the model, which each loads for itself."""
+
+    found: FoundModel
+    device: torch.device
+    prompt_length: int
+    bos_id: int | None
+    bits: int
+    """Of an id."""
+    thresholds: Thresholds
+
+    @cached_property
+    def asker(self) -> Asker:
+        return self._asker(self.found.name.dtype)
+
+    @cached_property
+    def exact(self) -> Asker | None:
+        return None if self.found.name.dtype == "float32" else self._asker("float32")
+
+    def _asker(self, dtype: str) -> Asker:
+        return Asker.of(self.found.load(dtype, self.device), self.prompt_length, self.bos_id)
+
+    def unload(self) -> None:
+        self.__dict__ = self.__getstate__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def __call__(self, part: ScorePart, skip: int) -> Iterator[PartResult]:
+        """One result, for ``cluster.streams``."""
+        del skip
+        yield self._score(part)
+
+    def _score(self, part: ScorePart) -> PartResult:
+        table = read_part(part.prompts, part.row_group)
+        prompts = ids_of(table, self.prompt_length + 1)
+        askers = [asker for asker in (self.asker, self.exact) if asker is not None]
+        before = sum(asker.n_positions for asker in askers)
+        scores, is_accepted, n_lost = score_exactly(
+            self.asker, self.exact, prompts, self.bits, self.thresholds, part.measures is not None
+        )
+        accepted = scores.where(is_accepted)
+        places = {name: table[name].to_numpy()[accepted.rows] for name in ("count", "place")}
+        with table_writer(part.out, accepted_schema(prompts.dtype)) as writer:
+            writer.write({"long_ids": list_array(prompts[accepted.rows])} | places | _measures(accepted))
+        files = [part.out]
+        if part.measures is not None:
+            rows = dict(zip(id_columns(prompts.shape[1]), prompts[scores.rows].T, strict=True))
+            rows |= {"count": table["count"].to_numpy()[scores.rows]}
+            rows |= {"model": text_array([self.found.name.label] * len(scores.rows))} | _measures(scores)
+            with table_writer(part.measures, measures_schema(prompts.shape[1], prompts.dtype)) as writer:
+                writer.write(rows)
+            files.append(part.measures)
+        positions = sum(asker.n_positions for asker in askers) - before
+        facts = {"accepted": len(accepted.rows), "not_finite": n_lost, "positions": positions, "last": True}
+        return PartResult(files=files, amount=len(prompts), facts=facts)
+
+
+def _measures(scores: Scores) -> dict[str, Any]:
+    """Columns by name."""
+    columns = {field.name: getattr(scores, field.name) for field in fields(scores) if field.name != "rows"}
+    columns["JS"] = columns.pop("half_jeffreys")
+    return columns
 
 
 def accepted_schema(ids: np.dtype[Any]) -> pa.Schema:
     """An accepted prompt: its ids, where and how often it occurs, its measures."""
     id_list = pa.list_(pa.field("element", pa.from_numpy_dtype(ids), nullable=False))
-    numbers = ["p_short", "p_long", "JS", "jsd", "p_delta_max", "logit_excite_max", "logit_inhibit_max"]
     return pa.schema(
         [
             pa.field("long_ids", id_list),
             *(pa.field(name, pa.uint64()) for name in ("count", "place")),
             *(pa.field(name, pa.uint32()) for name in ("short_max_id", "long_max_id")),
-            *(pa.field(name, pa.float32()) for name in numbers),
+            *(pa.field(name, pa.float32()) for name in SCAN_MEASURES),
         ]
     )
-
-
-def score_part(part: ScorePart) -> PartResult:
-    table = read_part(part.prompts, part.row_group)
-    prompts = ids_of(table, part.length)
-    accepted, n_lost = score_exactly(part.asker, part.exact, prompts, part.bits, part.thresholds)
-    measures = {field.name: getattr(accepted, field.name) for field in fields(accepted)}
-    measures["JS"] = measures.pop("half_jeffreys")
-    rows = measures.pop("rows")
-    places = {name: table[name].to_numpy()[rows] for name in ("count", "place")}
-    with table_writer(part.out, accepted_schema(prompts.dtype)) as writer:
-        writer.write({"long_ids": list_array(prompts[rows]), **places, **measures})
-    facts = {"accepted": len(rows), "not_finite": n_lost}
-    return PartResult(files=[part.out], amount=len(prompts), facts=facts)
 
 
 def _numpy(tensor: torch.Tensor) -> NDArray[Any]:

@@ -142,7 +142,7 @@ def _run(ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, asked: A
 
 def _run_with(ledger: Ledger, streams: list[Stream], engine: Engine, threads: int, work: Work, workers: int) -> None:
     equipped = {stream.name: replace(stream, engine=engine, threads=threads) for stream in streams}
-    run_streams(ledger, equipped, tokenize_stream, work, workers)
+    run_streams(ledger, equipped, [tokenize_stream] * workers, work)
 
 
 def _engine(ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, asked: AskedEngine) -> Engine:
