@@ -23,6 +23,7 @@ types: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python benchmarks/scan.py
+	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/ngrams.py
 	$(BIN)/python benchmarks/lookups.py
 	$(BIN)/python benchmarks/tokenize_text.py

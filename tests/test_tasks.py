@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 import taskcatalog as tc
 from helpers import float64_measures, texts_of, write_jsonl
-from models import save_model
+from models import ARCHITECTURES, save_model
 from taskcatalog.catalog.database import quoted
 from taskcatalog.catalog.schemas import top_table
 from taskcatalog.corpus.stores.store import Store
@@ -170,7 +170,7 @@ def test_scan_with_other_settings(
     assert assert_equal_scans(tc.open(tmp_path / "c"), table, expected, 0.3, 0.2, column) > 10
 
 
-@pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama", "gemma2"])
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 def test_scan_of_other_architectures(tmp_path: Path, architecture: str) -> None:
     """On flat files of random ids, without a tokenizer."""
     np.random.default_rng(1).integers(0, 9, 3_000).astype(np.uint16).tofile(tmp_path / "flat.bin")
@@ -300,13 +300,13 @@ def test_sixteen_bits_accept_what_float32_accepts(stories_store: Path, stories: 
     """Tasks in doubt are settled in float32."""
     settings = tc.ScanSettings(max_tokens=8_000)
     accepted = {}
-    dtypes: list[Dtype] = ["float32", "bfloat16"]
+    dtypes: list[Dtype] = ["float32", "bfloat16", "float16"]
     for dtype in dtypes:
         tc.scan(stories_store, str(stories), tmp_path / dtype, settings, dtype=dtype)
         rows = tc.open(tmp_path / dtype).sql("SELECT long_ids FROM scan_4").fetchall()
         accepted[dtype] = {tuple(ids) for (ids,) in rows}
     assert len(accepted["float32"]) > 150
-    assert accepted["float32"] == accepted["bfloat16"]
+    assert accepted["float32"] == accepted["bfloat16"] == accepted["float16"]
 
 
 def test_rows_that_are_not_finite_are_counted(stories_store: Path, stories: Path, tmp_path: Path) -> None:

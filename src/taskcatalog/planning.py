@@ -43,7 +43,11 @@ _TEXT_BYTES = 4 << 20
 _TOKENIZER_BYTES = 200 << 20
 """Of memory that a tokenizing worker takes."""
 _SCANNED = (4_096, 16_384)
-_PREDICTION_BYTES = 24
+_PREDICTION_BYTES = 28
+_PROMPT_BYTES = 20
+"""Of disk for each token, while its prompts are collected."""
+_STATES = 2
+"""Copies of a part's last hidden states: those of long prompts, of short ones, and of some of both side by side."""
 _DAMPING = 0.7
 
 
@@ -285,6 +289,8 @@ def _plan_model(
 ) -> list[StagePlan]:
     """Scanning at the rate between two short scans: a longer one is no slower, for more of its prompts repeat.
     Predicting at the same rate for each completion: its prompts are shorter, and it does not compare."""
+    from taskcatalog.lm.load import find_model
+    from taskcatalog.tasks.prompts import PROMPTS_PER_PART
     from taskcatalog.tasks.scan import ScanSettings, scan
 
     seconds: list[float] = []
@@ -296,9 +302,13 @@ def _plan_model(
             scan(store, model, out, ScanSettings(max_tokens=tokens), options=options)
             seconds.append(time.perf_counter() - started)
             sizes.append(sum(path.stat().st_size for path in out.glob("scan_*/*/*.parquet")))
+    # The states of a part's prompts, of which the short scans have few.
+    width = find_model(model).config.get_text_config().hidden_size
+    memory = peak_memory() + _STATES * PROMPTS_PER_PART * width * 4
     rate = max(0.0, seconds[2] - seconds[1]) / (_SCANNED[1] - _SCANNED[0])
     scan_size = int(sizes[2] / _SCANNED[1] * n_tokens)
+    plans = (("predict", n_top, 0, n_top * _PREDICTION_BYTES), ("scan", n_tokens, _PROMPT_BYTES * n_tokens, scan_size))
     return [
-        StagePlan(stage=stage, seconds=seconds[0] + n * rate, memory=peak_memory(), temporary=0, final=size)
-        for stage, n, size in (("predict", n_top, n_top * _PREDICTION_BYTES), ("scan", n_tokens, scan_size))
+        StagePlan(stage=stage, seconds=seconds[0] + n * rate, memory=memory, temporary=temporary, final=final)
+        for stage, n, temporary, final in plans
     ]

@@ -40,20 +40,23 @@ class PromptRunner:
         """The last hidden states (rows, D) of sorted, distinct prompts (rows, length)."""
         if self._bos_id is not None:
             prompts = np.insert(prompts.astype(np.int64), 0, self._bos_id, axis=1)
-        blocks: list[Tensor] = []
+        states = torch.empty(0, device=self._model.device)
         start = 0
         while start < len(prompts):
             tree = prefix_tree(prompts[start : start + self._prompts_at_once])
             try:
-                blocks.append(self._model.last_hidden(tree))
+                hidden = self._model.last_hidden(tree)
             except RuntimeError as error:
                 if not _is_out_of_memory(error) or self._prompts_at_once == 1:
                     raise
                 self._prompts_at_once //= 2
                 continue
+            if not start:
+                states = hidden.new_empty((len(prompts), hidden.shape[1]))
+            states[start : start + len(hidden)] = hidden
             self.n_positions += tree.n_positions
-            start += self._prompts_at_once
-        return torch.cat(blocks) if blocks else torch.empty(0, device=self._model.device)
+            start += len(hidden)
+        return states
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
