@@ -85,9 +85,10 @@ class TransformersModel:
     @property
     def cache_bytes_per_token(self) -> int:
         config = self._model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return int(2 * self.n_layers * heads * width * self._model.dtype.itemsize)
+        n_heads = getattr(config, "num_attention_heads", None) or 1
+        n_keys = getattr(config, "num_key_value_heads", None) or n_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // n_heads
+        return int(2 * self.n_layers * n_keys * width * self._model.dtype.itemsize)
 
     @property
     def output_width(self) -> int:

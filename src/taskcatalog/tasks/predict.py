@@ -1,10 +1,9 @@
 """Each model's probability of every completion in the top tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,13 +15,13 @@ from taskcatalog.catalog.parquet import list_array, table_writer
 from taskcatalog.catalog.schemas import id_columns, ngram_schema, predictions_schema, top_table
 from taskcatalog.catalog.sorting import parquet_files, write_sorted
 from taskcatalog.cluster.local import PartResult, Work
-from taskcatalog.cluster.streams import run_streams
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.load import PYTHIA, Dtype, FoundModel, find_model
 from taskcatalog.lm.measures import answers
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.sizes import memory_budget
+from taskcatalog.tasks.asking import Asker, ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
 
@@ -37,27 +36,13 @@ class _Part:
     out: Path
 
 
-@dataclass
-class _Predictor:
-    """Asks a model about parts. Travels to another process without the model, which each loads for itself."""
-
-    found: FoundModel
-    device: torch.device
-
+class _Predictor(Asker[_Part]):
     @cached_property
     def model(self) -> LanguageModel:
         return self.found.load(device=self.device)
 
-    def unload(self) -> None:
-        self.__dict__ = self.__getstate__()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"found": self.found, "device": self.device}
-
-    def __call__(self, part: _Part, skip: int) -> Iterator[PartResult]:
-        """One result, for ``cluster.streams``."""
-        del skip
-        yield _predict_part(part, self.model)
+    def do(self, part: _Part) -> PartResult:
+        return _predict_part(part, self.model)
 
 
 def predict(
@@ -125,12 +110,10 @@ def _predict_one(
         if not ledger.complete:
             predictors = [_Predictor(found, device) for device in found.devices]
             _check_tops(tops, predictors[0].model)
-            if len(predictors) > 1:
-                predictors[0].unload()  # its worker process loads it again
             parts = _parts(ledger, tops, id_dtype, memory)
             total = sum(pq.read_metadata(path).num_rows for path in tops.values())
             work = Work(description=f"predict {name.label}", unit="prompts", total=total)
-            run_streams(ledger, parts, predictors, work)
+            ask_everywhere(ledger, parts, predictors, work)
             asked = [part for name, part in ledger.parts.items() if "predictions" in part.facts]
             facts = ("predictions", "not_finite")
             ledger.finish({fact: sum(part.facts[fact] for part in asked) for fact in facts})
@@ -192,5 +175,5 @@ def _predict_part(part: _Part, model: LanguageModel) -> PartResult:
                 **{column: values[finite] for column, values in columns.items()},
             }
         )
-    facts = {"predictions": n_rows, "not_finite": len(grams) - n_rows, "last": True}
+    facts = {"predictions": n_rows, "not_finite": len(grams) - n_rows}
     return PartResult(files=[part.out], amount=len(grams), facts=facts)

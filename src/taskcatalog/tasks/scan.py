@@ -9,7 +9,6 @@ from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import MEASURES
 from taskcatalog.cluster.local import Work, run_parts
-from taskcatalog.cluster.streams import run_streams
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
 from taskcatalog.corpus.stores.store import Store, stretches
 from taskcatalog.errors import InputError, SettingsError
@@ -18,6 +17,7 @@ from taskcatalog.lm.model import LanguageModel, ModelName
 from taskcatalog.progress import note
 from taskcatalog.sizes import memory_budget
 from taskcatalog.storage import AnyPath
+from taskcatalog.tasks.asking import ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known
 from taskcatalog.tasks.collect import collect_part, collect_parts, merge_collected, prompts_schema
 from taskcatalog.tasks.describe import write_tasks
@@ -104,8 +104,6 @@ def scan(
         if not ledger.complete:
             scorers = [_scorer(source, settings, found, device, bos_id) for device in found.devices]
             _check_store(source, *_sequences(source, settings), scorers[0].asker.model)
-            if len(scorers) > 1:
-                scorers[0].unload()  # its worker process loads it again
             _collect(ledger, source, settings, memory_budget(memory))
             _score(ledger, scorers, settings)
             _describe(ledger, source, found.name, memory_budget(memory))
@@ -180,7 +178,7 @@ def _score(ledger: Ledger, scorers: list[Scorer], settings: ScanSettings) -> Non
         for i in range(n_parts(prompts))
     }
     total = ledger.parts["prompts"].facts["prompts"]
-    run_streams(ledger, parts, scorers, Work(description="scan", unit="prompts", total=total))
+    ask_everywhere(ledger, parts, scorers, Work(description="scan", unit="prompts", total=total))
 
 
 def _describe(ledger: Ledger, store: Store, model: ModelName, memory: int) -> None:

@@ -5,7 +5,6 @@ The short prompts are asked only for long prompts that pass the threshold on ``p
 once. In a 16-bit run, what is within rounding of a threshold or not finite is asked again in float32.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +19,9 @@ from taskcatalog.catalog.parquet import list_array, table_writer, text_array
 from taskcatalog.catalog.schemas import SCAN_MEASURES, id_columns, measures_schema
 from taskcatalog.cluster.local import PartResult
 from taskcatalog.lm.forward import PromptRunner
-from taskcatalog.lm.load import FoundModel
 from taskcatalog.lm.measures import Asked, changes
 from taskcatalog.lm.model import LanguageModel
+from taskcatalog.tasks.asking import Asker
 from taskcatalog.tasks.prompts import distinct_rows, ids_of, read_part
 
 Divergence = Literal["jeffreys", "jsd"]
@@ -42,7 +41,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asker:
+class PromptAsker:
     """A model, set up to be asked about prompts with and without their first token."""
 
     model: LanguageModel
@@ -50,7 +49,7 @@ class Asker:
     long: PromptRunner
 
     @classmethod
-    def of(cls, model: LanguageModel, prompt_length: int, bos_id: int | None) -> "Asker":
+    def of(cls, model: LanguageModel, prompt_length: int, bos_id: int | None) -> "PromptAsker":
         return cls(
             model=model,
             short=PromptRunner(model, prompt_length, bos_id),
@@ -98,7 +97,7 @@ class Scores:
         return finite
 
 
-def score(asker: Asker, prompts: NDArray[Any], bits: int, above_p: float) -> tuple[Scores, NDArray[np.int64]]:
+def score(asker: PromptAsker, prompts: NDArray[Any], bits: int, above_p: float) -> tuple[Scores, NDArray[np.int64]]:
     """The measures of those sorted, distinct long prompts (rows, length) whose ``p_long`` is above ``above_p``, and
     the rows whose ``p_long`` is not finite."""
     longs = Asked.of(asker.model, asker.long.last_hidden(prompts))
@@ -121,7 +120,12 @@ def score(asker: Asker, prompts: NDArray[Any], bits: int, above_p: float) -> tup
 
 
 def score_exactly(
-    asker: Asker, exact: Asker | None, prompts: NDArray[Any], bits: int, thresholds: Thresholds, everything: bool
+    asker: PromptAsker,
+    exact: PromptAsker | None,
+    prompts: NDArray[Any],
+    bits: int,
+    thresholds: Thresholds,
+    everything: bool,
 ) -> tuple[Scores, NDArray[np.bool_], int]:
     """The prompts that may be tasks, or ``everything``, which of them are accepted, and how many prompts were not
     finite; ``exact`` asks again what a 16-bit model leaves in doubt."""
@@ -161,11 +165,7 @@ class ScorePart:
 
 
 @dataclass
-class Scorer:
-    """Asks a model about parts. Travels to another process without the model, which each loads for itself."""
-
-    found: FoundModel
-    device: torch.device
+class Scorer(Asker[ScorePart]):
     prompt_length: int
     bos_id: int | None
     bits: int
@@ -173,28 +173,17 @@ class Scorer:
     thresholds: Thresholds
 
     @cached_property
-    def asker(self) -> Asker:
+    def asker(self) -> PromptAsker:
         return self._asker(self.found.name.dtype)
 
     @cached_property
-    def exact(self) -> Asker | None:
+    def exact(self) -> PromptAsker | None:
         return None if self.found.name.dtype == "float32" else self._asker("float32")
 
-    def _asker(self, dtype: str) -> Asker:
-        return Asker.of(self.found.load(dtype, self.device), self.prompt_length, self.bos_id)
+    def _asker(self, dtype: str) -> PromptAsker:
+        return PromptAsker.of(self.found.load(dtype, self.device), self.prompt_length, self.bos_id)
 
-    def unload(self) -> None:
-        self.__dict__ = self.__getstate__()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def __call__(self, part: ScorePart, skip: int) -> Iterator[PartResult]:
-        """One result, for ``cluster.streams``."""
-        del skip
-        yield self._score(part)
-
-    def _score(self, part: ScorePart) -> PartResult:
+    def do(self, part: ScorePart) -> PartResult:
         table = read_part(part.prompts, part.row_group)
         prompts = ids_of(table, self.prompt_length + 1)
         askers = [asker for asker in (self.asker, self.exact) if asker is not None]
@@ -215,7 +204,7 @@ class Scorer:
                 writer.write(rows)
             files.append(part.measures)
         positions = sum(asker.n_positions for asker in askers) - before
-        facts = {"accepted": len(accepted.rows), "not_finite": n_lost, "positions": positions, "last": True}
+        facts = {"accepted": len(accepted.rows), "not_finite": n_lost, "positions": positions}
         return PartResult(files=files, amount=len(prompts), facts=facts)
 
 

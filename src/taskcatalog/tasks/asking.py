@@ -1,0 +1,47 @@
+"""Where a model is asked: on each of its devices, in a process of its own where there are several."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.cluster.local import PartResult, Work
+from taskcatalog.cluster.streams import run_streams
+from taskcatalog.lm.load import FoundModel
+
+P = TypeVar("P")
+
+
+@dataclass
+class Asker(ABC, Generic[P]):
+    """Asks a model about parts, on one device. Subclasses load it when it is first wanted, as a cached property: it
+    does not travel to another process, which loads its own."""
+
+    found: FoundModel
+    device: torch.device
+
+    @abstractmethod
+    def do(self, part: P) -> PartResult: ...
+
+    def __call__(self, part: P, skip: int) -> Iterator[PartResult]:
+        """The part as a stream of one."""
+        assert not skip
+        result = self.do(part)
+        yield replace(result, facts={**result.facts, "last": True})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def unload(self) -> None:
+        self.__dict__ = self.__getstate__()
+
+
+def ask_everywhere(ledger: Ledger, parts: Mapping[str, P], askers: Sequence[Asker[P]], work: Work) -> None:
+    """Does every part that the ledger does not have yet, with one asker for each device."""
+    if len(askers) > 1:
+        for asker in askers:
+            asker.unload()
+    run_streams(ledger, parts, askers, work)
