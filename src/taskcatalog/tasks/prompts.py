@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from taskcatalog.catalog.schemas import id_columns
 
-PROMPTS_PER_PART = 1 << 17
+PROMPTS_PER_PART = 1 << 15
 
 
 @dataclass(frozen=True)
