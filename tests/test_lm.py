@@ -16,6 +16,7 @@ from helpers import float64_measures
 from models import ARCHITECTURES, VOCABULARY, save_model
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
+from taskcatalog.lm.linear import linear
 from taskcatalog.lm.load import find_model, label_of
 from taskcatalog.lm.measures import Asked, Change, answers, best_tokens, changes
 from taskcatalog.lm.model import ModelName, TransformersModel
@@ -174,21 +175,52 @@ def test_best_tokens() -> None:
     assert found.p[1].isnan()
 
 
-def test_answers(folder: Path) -> None:
+@pytest.mark.parametrize("scale", [0.1, 1, 10, 100])
+def test_answers(scale: float) -> None:
+    """Across tiles, of which some have no probability."""
+    logits = torch.randn(70, 5_000, generator=torch.Generator().manual_seed(3)) * scale
+    logits[0, :2_048] = logits[1, 2_048:] = logits[2, 7:4_900] = -torch.inf
+    logits[3, 4_999] = torch.nan
+    completions = torch.arange(70) * 70
+    found = answers(GivenLogits(5_000), logits, completions)
+    exact = logits.double().log_softmax(-1)
+    p = exact.exp()
+    rows = torch.arange(70) != 3
+    asked = logits[torch.arange(70), completions]
+    expected = {
+        "p": p[torch.arange(70), completions],
+        "best_p": p.max(-1).values,
+        "entropy": -(p * exact.clamp(min=-1e300)).sum(-1),
+    }
+    for name, values in expected.items():
+        least = 1e-6 if name == "entropy" else 1e-9  # nats; float32 gives no small difference to 1 better
+        torch.testing.assert_close(getattr(found, name)[rows], values[rows].float(), rtol=1e-4, atol=least)
+        assert getattr(found, name)[3].isnan()
+    assert found.rank[rows].tolist() == [1 + int(n) for n in (logits > asked[:, None]).sum(-1)[rows]]
+    assert found.best_id[rows].tolist() == logits.argmax(-1)[rows].tolist()
+
+
+def test_answers_of_a_model(folder: Path) -> None:
     model = find_model(str(folder)).load()
-    prompts = np.arange(40)[:, None]
-    completions = torch.arange(40).flip(0)
-    hidden = PromptRunner(model, 1).last_hidden(prompts)
-    found = answers(model, hidden, completions)
-    probabilities = model.logits(hidden).double().softmax(-1).numpy()
-    for row in range(40):
-        p = probabilities[row, completions[row]]
-        assert found.p[row].item() == pytest.approx(p, rel=1e-4)
-        assert found.rank[row].item() == 1 + (probabilities[row] > p).sum()
-        assert found.best_id[row].item() == probabilities[row].argmax()
-        assert found.best_p[row].item() == pytest.approx(probabilities[row].max(), rel=1e-4)
-        entropy = -(probabilities[row] * np.log(probabilities[row])).sum()
-        assert found.entropy[row].item() == pytest.approx(entropy, rel=1e-4)
+    hidden = PromptRunner(model, 1).last_hidden(np.arange(40)[:, None])
+    found = answers(model, hidden, torch.arange(40).flip(0))
+    logits = model.logits(hidden)
+    p = logits.double().softmax(-1)
+    asked = torch.arange(40), torch.arange(40).flip(0)
+    torch.testing.assert_close(found.p.double(), p[asked], rtol=1e-4, atol=0)
+    torch.testing.assert_close(found.entropy.double(), torch.special.entr(p).sum(-1), rtol=1e-4, atol=0)
+    assert found.rank.tolist() == [1 + int(n) for n in (logits > logits[asked][:, None]).sum(-1)]
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 24), (300, 24), (0, 24), (1, 24)])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_linear(shape: tuple[int, ...], has_bias: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    inputs, weight = torch.randn(shape, generator=generator), torch.randn(130, 24, generator=generator)
+    bias = torch.randn(130, generator=generator)[17:87] if has_bias else None
+    found = linear(inputs, weight[17:87], bias)
+    expected = inputs.double() @ weight[17:87].double().T + (0 if bias is None else bias)
+    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-5)
 
 
 def test_labels() -> None:

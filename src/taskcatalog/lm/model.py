@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from taskcatalog.lm import packed, stepwise
+from taskcatalog.lm.linear import linear, use_here
 from taskcatalog.lm.prefix_tree import PrefixTree, prefix_tree
 
 _PROBE = np.array([[0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 7, 5, 6], [0, 8, 2, 3, 4, 9, 1], [3, 1, 4, 1, 5, 9, 2]])
@@ -64,6 +65,7 @@ class TransformersModel:
         self.name = name
         self.device = model.device
         self._model: Any = model.eval().requires_grad_(False)
+        use_here(self._model)
         self.n_embeddings = int(self._model.get_input_embeddings().weight.shape[0])
         # Most models end in one linear layer, so D numbers say as much as V logits do. For one that does more
         # than is known here, its logits stand in for the hidden states.
@@ -97,7 +99,7 @@ class TransformersModel:
     def _head(self, hidden_BD: Tensor, columns: slice) -> Tensor:
         head = self._model.get_output_embeddings()
         bias = None if head.bias is None else head.bias[columns]
-        return self._finished(torch.nn.functional.linear(hidden_BD, head.weight[columns], bias))
+        return self._finished(linear(hidden_BD, head.weight[columns], bias))
 
     def _finished(self, logits: Tensor) -> Tensor:
         """What some models do after the linear layer."""
