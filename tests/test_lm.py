@@ -133,8 +133,8 @@ class GivenLogits:
 
 
 def compare(short: torch.Tensor, long: torch.Tensor) -> Change:
-    model, rows = GivenLogits(short.shape[1]), torch.arange(len(short))
-    return changes(model, Asked.of(model, short), rows, Asked.of(model, long), rows)
+    model = GivenLogits(short.shape[1])
+    return changes(model, Asked.of(model, short), torch.arange(len(short)), Asked.of(model, long))
 
 
 @pytest.mark.parametrize("scale", [0.1, 1, 10, 40])

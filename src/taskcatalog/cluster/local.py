@@ -36,6 +36,8 @@ class Work:
     description: str
     unit: str
     total: int | None
+    also: tuple[str, int] | None = None
+    """A fact of streams' parts that the bar adds up beside the unit, and its total."""
 
 
 def run_parts(

@@ -23,8 +23,9 @@ from taskcatalog.errors import TaskcatalogError
 from taskcatalog.progress import note, progress_bar
 
 S = TypeVar("S")
-Do = Callable[[S, int], Iterator[PartResult]]
-"""Does a stream from its part of the given number on, and yields each part as it is finished."""
+Do = Callable[[S, int], Iterator[int | PartResult]]
+"""Does a stream from its part of the given number on. Yields each part as it is finished, and before that, if it takes
+long, how much more of it was done."""
 _DEATHS = 3
 
 
@@ -42,7 +43,11 @@ class _Run:
 
     ledger: Ledger
     bar: "tqdm[Any]"
+    also: tuple[str, int] | None
+    also_done: int
     deaths: dict[str, int] = field(default_factory=dict)
+    under_way: dict[str, int] = field(default_factory=dict)
+    """How much of each stream's unfinished part is done."""
 
     def parts_done(self, stream: str) -> int:
         number = 0
@@ -54,11 +59,23 @@ class _Run:
         number = self.parts_done(stream)
         return number > 0 and bool(self.ledger.parts[_part_name(stream, number - 1)].facts["last"])
 
-    def finish(self, stream: str, result: PartResult) -> None:
+    def take(self, stream: str, result: int | PartResult) -> None:
+        if isinstance(result, int):
+            self.under_way[stream] = self.under_way.get(stream, 0) + result
+            self.bar.update(result)
+            return
         name = _part_name(stream, self.parts_done(stream))
         facts = dict(result.facts) | {"amount": result.amount}
         self.ledger.finish_part(name, result.files, facts, result.elsewhere)
-        self.bar.update(result.amount)
+        self.bar.update(result.amount - self.under_way.pop(stream, 0))
+        if self.also is not None:
+            name, total = self.also
+            self.also_done += facts[name]
+            self.bar.set_postfix_str(f"{tqdm.format_sizeof(self.also_done)}/{tqdm.format_sizeof(total)} {name}")
+
+    def lose(self, stream: str) -> None:
+        """What was done of its unfinished part is lost."""
+        self.bar.update(-self.under_way.pop(stream, 0))
 
 
 def run_streams(ledger: Ledger, streams: Mapping[str, S], dos: Sequence[Do[S]], work: Work) -> None:
@@ -67,15 +84,16 @@ def run_streams(ledger: Ledger, streams: Mapping[str, S], dos: Sequence[Do[S]], 
     With one worker, or one stream, all runs in this process. The first error stops the stage, with what is
     finished kept. Raises TaskcatalogError where workers die again and again.
     """
-    ours = (part for name, part in ledger.parts.items() if name.rpartition("-")[0] in streams)
-    done = sum(part.facts["amount"] for part in ours)
+    ours = [part.facts for name, part in ledger.parts.items() if name.rpartition("-")[0] in streams]
+    done = sum(facts["amount"] for facts in ours)
+    also_done = sum(facts[work.also[0]] for facts in ours) if work.also else 0
     with progress_bar(work.description, work.total, work.unit, done) as bar:
-        run = _Run(ledger, bar)
+        run = _Run(ledger, bar, work.also, also_done)
         left = {name: stream for name, stream in streams.items() if not run.is_done(name)}
         if len(dos) == 1 or len(left) <= 1:
             for name, stream in left.items():
                 for result in dos[0](stream, run.parts_done(name)):
-                    run.finish(name, result)
+                    run.take(name, result)
         else:
             _run_in_workers(run, left, dos[: len(left)], work)
 
@@ -107,13 +125,14 @@ def _run_in_workers(run: _Run, streams: Mapping[str, S], dos: Sequence[Do[S]], w
                 except (EOFError, ConnectionError):
                     del active[connection]
                     _end(worker)
+                    run.lose(worker.stream)
                     _count_death(run, worker, work)
                     replacement = _start(worker.do)
                     active[replacement.connection] = replacement
                     give(replacement, worker.stream)
                     continue
-                if kind == "part":
-                    run.finish(worker.stream, content)
+                if kind == "result":
+                    run.take(worker.stream, content)
                 elif kind == "error":
                     raise content
                 elif (stream := next(waiting, None)) is not None:

@@ -27,7 +27,7 @@ def main(connection: Connection, parent: int) -> None:
             return
         try:
             for result in do(stream, skip):
-                connection.send(("part", result))
+                connection.send(("result", result))
             connection.send(("end", None))
         except Exception as error:
             if not isinstance(error, TaskcatalogError):

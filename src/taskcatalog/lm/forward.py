@@ -4,6 +4,7 @@ A causal model's state after a prefix depends on that prefix alone. So sorted pr
 the model is run on the tree of each block's prefixes (see ``prefix_tree``).
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from taskcatalog.lm.prefix_tree import prefix_tree
 
 _CACHE_BYTES = {"cpu": 1 << 28, "cuda": 1 << 33}
 _LEAST_PROMPTS, _MOST_PROMPTS = 64, 16_384
+_LEAST_ROWS = 1_024
+"""Of hidden states that are given out at once: fewer would have the output layer's weights read too often."""
 
 
 class PromptRunner:
@@ -34,6 +37,14 @@ class PromptRunner:
         self._prompts_at_once = 1 << (min(max(prompts, _LEAST_PROMPTS), _MOST_PROMPTS).bit_length() - 1)
         self.n_positions = 0
         """Tokens that the model was run on, until now."""
+
+    def stretches(self, prompts: NDArray[Any]) -> Iterator[tuple[slice, Tensor]]:
+        """Stretches of sorted, distinct prompts (rows, length), and the last hidden states (B, D) of each; one that is
+        empty, if there are no prompts."""
+        step = max(self._prompts_at_once, _LEAST_ROWS)
+        for start in range(0, max(1, len(prompts)), step):
+            rows = slice(start, min(start + step, len(prompts)))
+            yield rows, self.last_hidden(prompts[rows])
 
     @torch.inference_mode()
     def last_hidden(self, prompts: NDArray[Any]) -> Tensor:

@@ -5,7 +5,7 @@ Shape legend: B rows, D hidden width, V output width, C ids of a tile. Logits co
 over all V.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -100,17 +100,23 @@ class Asked:
     def of(cls, model: LanguageModel, hidden: Tensor) -> "Asked":
         return cls(hidden, best_tokens(model, hidden))
 
-    def rows(self, rows: Tensor) -> "Asked":
+    @classmethod
+    def joined(cls, pieces: "Sequence[Asked]") -> "Asked":
+        bests = [piece.best for piece in pieces]
+        best = Best(*(torch.cat([getattr(best, field.name) for best in bests]) for field in fields(Best)))
+        return cls(torch.cat([piece.hidden for piece in pieces]), best)
+
+    def rows(self, rows: Tensor | slice) -> "Asked":
         best = Best(*(getattr(self.best, field.name)[rows] for field in fields(Best)))
         return Asked(self.hidden[rows], best)
 
 
 @torch.inference_mode()
-def changes(model: LanguageModel, shorts: Asked, short: Tensor, longs: Asked, long: Tensor) -> Change:
-    """The measures of pairs of prompts: rows ``short`` and ``long`` (B,) of those that were asked."""
+def changes(model: LanguageModel, shorts: Asked, short: Tensor, longs: Asked) -> Change:
+    """The measures of pairs of prompts: the rows ``short`` (B,) of the short ones, and all B long ones."""
 
     def change(rows: slice) -> Change:
-        one, other = shorts.rows(short[rows]), longs.rows(long[rows])
+        one, other = shorts.rows(short[rows]), longs.rows(rows)
         total: _Comparison | None = None
         tiles = zip(_tiles(model, one.hidden), _tiles(model, other.hidden), strict=True)
         for (_, short_BC), (_, long_BC) in tiles:

@@ -1,7 +1,7 @@
 """Where a model is asked: on each of its devices, in a process of its own where there are several."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Generic, TypeVar
 
@@ -24,12 +24,13 @@ class Asker(ABC, Generic[P]):
     device: torch.device
 
     @abstractmethod
-    def do(self, part: P) -> PartResult: ...
+    def do(self, part: P) -> Generator[int, None, PartResult]:
+        """Yields how many prompts were asked, on the way."""
 
-    def __call__(self, part: P, skip: int) -> Iterator[PartResult]:
+    def __call__(self, part: P, skip: int) -> Iterator[int | PartResult]:
         """The part as a stream of one."""
         assert not skip
-        result = self.do(part)
+        result = yield from self.do(part)
         yield replace(result, facts={**result.facts, "last": True})
 
     def __getstate__(self) -> dict[str, Any]:

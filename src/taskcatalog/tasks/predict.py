@@ -1,6 +1,6 @@
 """Each model's probability of every completion in the top tables."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +41,7 @@ class _Predictor(Asker[_Part]):
     def model(self) -> LanguageModel:
         return self.found.load(device=self.device)
 
-    def do(self, part: _Part) -> PartResult:
+    def do(self, part: _Part) -> Generator[int, None, PartResult]:
         return _predict_part(part, self.model)
 
 
@@ -149,18 +149,17 @@ def _parts(
     return parts
 
 
-def _predict_part(part: _Part, model: LanguageModel) -> PartResult:
+def _predict_part(part: _Part, model: LanguageModel) -> Generator[int, None, PartResult]:
     grams = ids_of(read_part(part.prompts, part.row_group), part.n)
     name = model.name
-    hidden = PromptRunner(model, part.n - 1).last_hidden(grams[:, :-1])
     completions = torch.from_numpy(grams[:, -1].astype(np.int64)).to(model.device)
-    answer = answers(model, hidden, completions)
+    pieces = []
+    for rows, hidden in PromptRunner(model, part.n - 1).stretches(grams[:, :-1]):
+        pieces.append(answers(model, hidden, completions[rows]))
+        yield len(hidden)
     columns = {
-        "p": answer.p.cpu().numpy(),
-        "rank": answer.rank.cpu().numpy(),
-        "best_id": answer.best_id.cpu().numpy(),
-        "best_p": answer.best_p.cpu().numpy(),
-        "entropy": answer.entropy.cpu().numpy(),
+        name: np.concatenate([getattr(piece, name).cpu().numpy() for piece in pieces])
+        for name in ("p", "rank", "best_id", "best_p", "entropy")
     }
     finite = np.logical_and.reduce([np.isfinite(columns[measure]) for measure in ("p", "best_p", "entropy")])
     n_rows = int(finite.sum())

@@ -178,7 +178,9 @@ def _score(ledger: Ledger, scorers: list[Scorer], settings: ScanSettings) -> Non
         for i in range(n_parts(prompts))
     }
     total = ledger.parts["prompts"].facts["prompts"]
-    ask_everywhere(ledger, parts, scorers, Work(description="scan", unit="prompts", total=total))
+    n_windows = sum(part.facts["windows"] for name, part in ledger.parts.items() if name.startswith("collect-"))
+    work = Work(description="scan", unit="prompts", total=total, also=("tokens", n_windows))
+    ask_everywhere(ledger, parts, scorers, work)
 
 
 def _describe(ledger: Ledger, store: Store, model: ModelName, memory: int) -> None:

@@ -5,10 +5,11 @@ The short prompts are asked only for long prompts that pass the threshold on ``p
 once. In a 16-bit run, what is within rounding of a threshold or not finite is asked again in float32.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from taskcatalog.tasks.asking import Asker
 from taskcatalog.tasks.prompts import distinct_rows, ids_of, read_part
 
 Divergence = Literal["jeffreys", "jsd"]
+T = TypeVar("T")
 
 _DOUBT_P = {"float16": 0.02, "bfloat16": 0.1}
 _DOUBT_DIVERGENCE = {"float16": 0.05, "bfloat16": 0.3}
@@ -97,26 +99,34 @@ class Scores:
         return finite
 
 
-def score(asker: PromptAsker, prompts: NDArray[Any], bits: int, above_p: float) -> tuple[Scores, NDArray[np.int64]]:
+def score(
+    asker: PromptAsker, prompts: NDArray[Any], bits: int, above_p: float
+) -> Generator[int, None, tuple[Scores, NDArray[np.int64]]]:
     """The measures of those sorted, distinct long prompts (rows, length) whose ``p_long`` is above ``above_p``, and
-    the rows whose ``p_long`` is not finite."""
-    longs = Asked.of(asker.model, asker.long.last_hidden(prompts))
-    rows = torch.nonzero(longs.best.p > above_p)[:, 0]
-    chosen = _numpy(rows)
+    the rows whose ``p_long`` is not finite. Yields how many prompts were asked, on the way."""
+    model = asker.model
+    pieces, places, lost = [], [], []
+    for stretch, hidden in asker.long.stretches(prompts):
+        asked = Asked.of(model, hidden)
+        above = torch.nonzero(asked.best.p > above_p)[:, 0]
+        pieces.append(asked.rows(above))
+        places.append(stretch.start + _numpy(above))
+        lost.append(stretch.start + np.flatnonzero(~_numpy(torch.isfinite(asked.best.p))))
+        yield len(hidden)
+    longs, chosen = Asked.joined(pieces), np.concatenate(places)
     # Long prompts with different first tokens share short ones.
     short = distinct_rows(prompts[chosen, 1:], bits)
-    row_of_prompt = torch.from_numpy(short.inverse).to(rows.device)
-    shorts = Asked.of(asker.model, asker.short.last_hidden(short.rows))
-    change = changes(asker.model, shorts, row_of_prompt, longs, rows)
+    shorts = Asked.joined([Asked.of(model, hidden) for _, hidden in asker.short.stretches(short.rows)])
+    change = changes(model, shorts, torch.from_numpy(short.inverse).to(model.device), longs)
     scores = Scores(
         rows=chosen,
         p_short=_numpy(shorts.best.p)[short.inverse],
-        p_long=_numpy(longs.best.p[rows]),
+        p_long=_numpy(longs.best.p),
         short_max_id=_numpy(shorts.best.ids)[short.inverse].astype(np.int64),
-        long_max_id=_numpy(longs.best.ids[rows]).astype(np.int64),
+        long_max_id=_numpy(longs.best.ids).astype(np.int64),
         **{field.name: _numpy(getattr(change, field.name)) for field in fields(change)},
     )
-    return scores, np.flatnonzero(~_numpy(torch.isfinite(longs.best.p)))
+    return scores, np.concatenate(lost)
 
 
 def score_exactly(
@@ -126,24 +136,24 @@ def score_exactly(
     bits: int,
     thresholds: Thresholds,
     everything: bool,
-) -> tuple[Scores, NDArray[np.bool_], int]:
+) -> Generator[int, None, tuple[Scores, NDArray[np.bool_], int]]:
     """The prompts that may be tasks, or ``everything``, which of them are accepted, and how many prompts were not
-    finite; ``exact`` asks again what a 16-bit model leaves in doubt."""
+    finite; ``exact`` asks again what a 16-bit model leaves in doubt. Yields as ``score`` does."""
     floor = -1.0 if everything else thresholds.min_probability
     if exact is None:
-        scores, lost = score(asker, prompts, bits, floor)
+        scores, lost = yield from score(asker, prompts, bits, floor)
         n_lost = len(lost)
     else:
         dtype = asker.model.name.dtype
         near_p, near_divergence = _DOUBT_P[dtype], _DOUBT_DIVERGENCE[dtype]
-        scores, lost = score(asker, prompts, bits, floor - near_p)
+        scores, lost = yield from score(asker, prompts, bits, floor - near_p)
         in_doubt = (
             (np.abs(scores.p_long - thresholds.min_probability) < near_p)
             | (np.abs(scores.divergence(thresholds.divergence) - thresholds.min_divergence) < near_divergence)
             | ~scores.finite()
         )
         again = np.union1d(scores.rows[in_doubt], lost)
-        settled, lost = score(exact, prompts[again], bits, floor)
+        settled, lost = _result(score(exact, prompts[again], bits, floor))
         scores = scores.where(~in_doubt).joined(Scores(**vars(settled) | {"rows": again[settled.rows]}))
         n_lost = len(lost)
     finite = scores.finite()
@@ -183,12 +193,12 @@ class Scorer(Asker[ScorePart]):
     def _asker(self, dtype: str) -> PromptAsker:
         return PromptAsker.of(self.found.load(dtype, self.device), self.prompt_length, self.bos_id)
 
-    def do(self, part: ScorePart) -> PartResult:
+    def do(self, part: ScorePart) -> Generator[int, None, PartResult]:
         table = read_part(part.prompts, part.row_group)
         prompts = ids_of(table, self.prompt_length + 1)
         askers = [asker for asker in (self.asker, self.exact) if asker is not None]
         before = sum(asker.n_positions for asker in askers)
-        scores, is_accepted, n_lost = score_exactly(
+        scores, is_accepted, n_lost = yield from score_exactly(
             self.asker, self.exact, prompts, self.bits, self.thresholds, part.measures is not None
         )
         accepted = scores.where(is_accepted)
@@ -205,7 +215,18 @@ class Scorer(Asker[ScorePart]):
             files.append(part.measures)
         positions = sum(asker.n_positions for asker in askers) - before
         facts = {"accepted": len(accepted.rows), "not_finite": n_lost, "positions": positions}
+        facts["tokens"] = int(table["count"].to_numpy().sum())
         return PartResult(files=files, amount=len(prompts), facts=facts)
+
+
+def _result(steps: Generator[int, None, T]) -> T:
+    """What they end in."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 def _measures(scores: Scores) -> dict[str, Any]:
