@@ -51,6 +51,7 @@ class FoundModel:
     def load(self, dtype: str | None = None, device: torch.device | None = None) -> TransformersModel:
         """Reads the weights, as ``dtype`` if that differs from the name's, to the first of its devices if no other is
         given. Raises InputError if they are damaged."""
+        _silence()  # here too, as this may be another process
         chosen = dtype or self.name.dtype
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -84,9 +85,7 @@ def find_model(
     folder = Path(name)
     if not folder.is_dir() and (folder.is_absolute() or name.startswith(".") or name.count("/") > 1):
         raise InputError(f"model {name}: no such folder")
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every try to reach the hub
+    _silence()
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
     except Exception as error:
@@ -95,6 +94,12 @@ def find_model(
     identity = _content_hash(folder) if folder.is_dir() else (commit or revision or "main")
     chosen = "float32" if dtype == "auto" else dtype
     return FoundModel(name, revision, targets, config, ModelName(label=label, revision=identity, dtype=chosen))
+
+
+def _silence() -> None:
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every try to reach the hub
 
 
 def _unusable(name: str, error: Exception) -> InputError:

@@ -7,7 +7,7 @@ the attention of the last layer.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,12 +30,14 @@ class _Pass:
 
     paths: list[Tensor]
     """Groups of queries that stand together: (queries, tokens), the keys that each one sees, its own the last."""
-    before: dict[int, Tensor] = field(default_factory=dict)
-    """By layer: keys and values (2, nodes, h, d) of those in front of this pass's own."""
-    made: dict[int, Tensor] | None = None
-    """Takes the keys and values of this pass."""
+    first: int
+    """Where this pass's own keys begin."""
+    n_keys: int
+    """Of all passes."""
+    keys_values: dict[int, Tensor]
+    """By layer: (2, n_keys, h, d), those of this pass and of the ones before."""
     last_layer: int = -1
-    """The pass ends here, if ``made`` is given."""
+    """The pass ends here, if that is 0 or more."""
 
 
 _running: _Pass | None = None
@@ -59,14 +61,14 @@ def last_hidden(model: Any, tree: PrefixTree, device: torch.device, n_layers: in
     def on_device(array: Any) -> Tensor:
         return torch.from_numpy(array).to(device)
 
-    made: dict[int, Tensor] = {}
-    if len(tree.ids):
-        nodes = _Pass([on_device(level) for level in tree.levels], made=made, last_layer=n_layers - 1)
-        with _running_pass(nodes):
+    n_nodes, keys_values = len(tree.ids), dict[int, Tensor]()
+    if n_nodes:
+        levels = [on_device(level) for level in tree.levels]
+        with _running_pass(_Pass(levels, 0, tree.n_positions, keys_values, last_layer=n_layers - 1)):
             model(input_ids=on_device(tree.ids)[None], position_ids=on_device(tree.depths)[None], use_cache=False)
-    own = torch.arange(len(tree.leaf_ids), device=device) + len(tree.ids)
+    own = torch.arange(n_nodes, tree.n_positions, device=device)
     paths = torch.cat([on_device(tree.branches), own[:, None]], 1)
-    with _running_pass(_Pass([paths], before=made)):
+    with _running_pass(_Pass([paths], n_nodes, tree.n_positions, keys_values)):
         position_ids = torch.full((1, len(own)), tree.branches.shape[1], device=device)
         output = model(input_ids=on_device(tree.leaf_ids)[None], position_ids=position_ids, use_cache=False)
     hidden: Tensor = output.last_hidden_state[0]
@@ -81,13 +83,14 @@ def _attention(
         raise RuntimeError("a model that was set up for prefix trees was called without one")
     del attention_mask
     layer = int(module.layer_idx)
-    keys_values = torch.stack([key[0].transpose(0, 1), value[0].transpose(0, 1)])
-    if _running.made is not None:
-        _running.made[layer] = keys_values
-        if layer == _running.last_layer:
-            raise _KeysAreThereError
-    if layer in _running.before:
-        keys_values = torch.cat([_running.before[layer], keys_values], 1)
+    n_heads, n_own, width = key[0].shape
+    keys_values = _running.keys_values.get(layer)
+    if keys_values is None:
+        keys_values = _running.keys_values[layer] = key.new_empty((2, _running.n_keys, n_heads, width))
+    own = keys_values[:, _running.first : _running.first + n_own]
+    own[0], own[1] = key[0].transpose(0, 1), value[0].transpose(0, 1)
+    if layer == _running.last_layer:
+        raise _KeysAreThereError
     queries = query[0].transpose(0, 1)
     output = torch.empty_like(queries, memory_format=torch.contiguous_format)
     begin = 0
