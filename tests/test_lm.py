@@ -1,5 +1,6 @@
 """Prefix running against the plain forward pass, over several architectures; measures against float64."""
 
+import ctypes
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,13 @@ from helpers import float64_measures
 from models import ARCHITECTURES, VOCABULARY, save_model
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
+from taskcatalog.lm.kept_memory import kept_memory
 from taskcatalog.lm.linear import linear
 from taskcatalog.lm.load import find_model, label_of
 from taskcatalog.lm.measures import Asked, Change, answers, best_tokens, changes
 from taskcatalog.lm.model import ModelName, TransformersModel
 from taskcatalog.lm.prefix_tree import PrefixTree, prefix_tree
+from taskcatalog.sizes import resident_memory
 
 
 @settings(max_examples=60, deadline=None)
@@ -221,6 +224,17 @@ def test_linear(shape: tuple[int, ...], has_bias: bool) -> None:
     found = linear(inputs, weight[17:87], bias)
     expected = inputs.double() @ weight[17:87].double().T + (0 if bias is None else bias)
     torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_freed_memory_is_kept_and_given_back() -> None:
+    if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        pytest.skip("the C library is not glibc")
+    size = 100 << 20
+    before = resident_memory()
+    with kept_memory():
+        np.ones(size, np.uint8)
+        assert resident_memory() - before > size // 2
+    assert resident_memory() - before < size // 2
 
 
 def test_labels() -> None:

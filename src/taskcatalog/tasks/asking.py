@@ -10,6 +10,7 @@ import torch
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.cluster.local import PartResult, Work
 from taskcatalog.cluster.streams import run_streams
+from taskcatalog.lm.kept_memory import kept_memory
 from taskcatalog.lm.load import FoundModel
 
 P = TypeVar("P")
@@ -30,7 +31,8 @@ class Asker(ABC, Generic[P]):
     def __call__(self, part: P, skip: int) -> Iterator[int | PartResult]:
         """The part as a stream of one."""
         assert not skip
-        result = yield from self.do(part)
+        with kept_memory():
+            result = yield from self.do(part)
         yield replace(result, facts={**result.facts, "last": True})
 
     def __getstate__(self) -> dict[str, Any]:
