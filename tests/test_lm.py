@@ -3,7 +3,7 @@
 import ctypes
 import json
 import resource
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from helpers import float64_measures
 from models import ARCHITECTURES, VOCABULARY, save_model
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
-from taskcatalog.lm.kept_memory import kept_memory
 from taskcatalog.lm.linear import linear
 from taskcatalog.lm.load import find_model, label_of
 from taskcatalog.lm.measures import Asked, Change, answers, best_tokens, changes
+from taskcatalog.lm.memory import kept_memory
 from taskcatalog.lm.model import ModelName, TransformersModel
 from taskcatalog.lm.prefix_tree import PrefixTree, prefix_tree
 from taskcatalog.sizes import resident_memory
@@ -93,7 +93,7 @@ def test_published_greedy_text(stories: Path) -> None:
 
 
 class ShortOfMemory:
-    """A model that cannot run more than ten prompts at once."""
+    """A model that has no memory for more than ten prompts at once."""
 
     def __init__(self, model: TransformersModel) -> None:
         self._model = model
@@ -108,6 +108,12 @@ class ShortOfMemory:
             torch.empty(1 << 60)
         return self._model.last_hidden(tree)
 
+    def logits(self, hidden: torch.Tensor, columns: slice) -> torch.Tensor:
+        self.tried.append(len(hidden))
+        if len(hidden) > 10:
+            torch.empty(1 << 60)
+        return self._model.logits(hidden, columns)
+
 
 def test_blocks_that_do_not_fit_the_memory_are_halved(tmp_path: Path) -> None:
     model = find_model(str(save_model("gpt_neox", tmp_path / "m"))).load()
@@ -117,6 +123,17 @@ def test_blocks_that_do_not_fit_the_memory_are_halved(tmp_path: Path) -> None:
     torch.testing.assert_close(runner.last_hidden(prompts), PromptRunner(model, 3).last_hidden(prompts))
     assert short.tried[0] == len(prompts)
     assert all(n <= 8 for n in short.tried[short.tried.index(8) :])
+
+
+def test_rows_that_do_not_fit_the_memory_are_halved(tmp_path: Path) -> None:
+    model = find_model(str(save_model("gpt_neox", tmp_path / "m"))).load()
+    hidden = PromptRunner(model, 1).last_hidden(np.arange(40)[:, None])
+    short: Any = ShortOfMemory(model)
+    found, expected = (answers(one, hidden, torch.arange(40)) for one in (short, model))
+    for field_ in fields(expected):
+        torch.testing.assert_close(getattr(found, field_.name), getattr(expected, field_.name))
+    assert short.tried[0] == 40
+    assert set(short.tried[short.tried.index(10) :]) == {10}
 
 
 @dataclass

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from taskcatalog.lm.memory import is_out_of_memory
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.lm.prefix_tree import prefix_tree
 
@@ -58,7 +59,7 @@ class PromptRunner:
             try:
                 hidden = self._model.last_hidden(tree)
             except RuntimeError as error:
-                if not _is_out_of_memory(error) or self._prompts_at_once == 1:
+                if not is_out_of_memory(error) or self._prompts_at_once == 1:
                     raise
                 self._prompts_at_once //= 2
                 continue
@@ -68,7 +69,3 @@ class PromptRunner:
             self.n_positions += tree.n_positions
             start += len(hidden)
         return states
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

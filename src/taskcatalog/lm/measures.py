@@ -12,9 +12,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from taskcatalog.lm.memory import is_out_of_memory
 from taskcatalog.lm.model import LanguageModel
 
-_TILE = {"cpu": (1_024, 1_024), "cuda": (8_192, 1 << 17)}
+_TILE = {"cpu": (1_024, 1_024), "cuda": (2_048, 1 << 17)}
 """Most rows and ids of a tile, on each kind of device: what stays in a processor's cache, or keeps a GPU busy."""
 _SMALLEST = torch.finfo(torch.float32).tiny
 _LOWEST = torch.finfo(torch.float32).min
@@ -215,10 +216,20 @@ def _tile_of(model: LanguageModel) -> tuple[int, int]:
 
 
 def _joined(kind: type[M], measure: Callable[[slice], M], n_rows: int, model: LanguageModel) -> M:
-    """The measures of all rows, a tile's rows at a time."""
+    """The measures of all rows, a tile's rows at a time; fewer where memory is too short for those."""
     names = [field.name for field in fields(kind)]
-    step, _ = _tile_of(model)
-    pieces = [measure(slice(start, min(start + step, n_rows))) for start in range(0, n_rows, step)]
+    step = min(_tile_of(model)[0], n_rows)
+    pieces: list[M] = []
+    start = 0
+    while start < n_rows:
+        try:
+            pieces.append(measure(slice(start, min(start + step, n_rows))))
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or step == 1:
+                raise
+            step //= 2
+            continue
+        start += step
     if not pieces:
         return kind(*(torch.empty(0, device=model.device) for _ in names))
     return kind(*(torch.cat([getattr(piece, name) for piece in pieces]) for name in names))

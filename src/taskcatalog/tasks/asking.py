@@ -10,8 +10,8 @@ import torch
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.cluster.local import PartResult, Work
 from taskcatalog.cluster.streams import run_streams
-from taskcatalog.lm.kept_memory import kept_memory
 from taskcatalog.lm.load import FoundModel
+from taskcatalog.lm.memory import kept_memory
 
 P = TypeVar("P")
 

@@ -147,11 +147,11 @@ def score_exactly(
         dtype = asker.model.name.dtype
         near_p, near_divergence = _DOUBT_P[dtype], _DOUBT_DIVERGENCE[dtype]
         scores, lost = yield from score(asker, prompts, bits, floor - near_p)
-        in_doubt = (
-            (np.abs(scores.p_long - thresholds.min_probability) < near_p)
-            | (np.abs(scores.divergence(thresholds.divergence) - thresholds.min_divergence) < near_divergence)
-            | ~scores.finite()
-        )
+        above_p = scores.p_long - thresholds.min_probability
+        above_divergence = scores.divergence(thresholds.divergence) - thresholds.min_divergence
+        may_be_task = (above_p > -near_p) & (above_divergence > -near_divergence)
+        is_surely_task = (above_p > near_p) & (above_divergence > near_divergence)
+        in_doubt = may_be_task & ~is_surely_task | ~scores.finite()
         again = np.union1d(scores.rows[in_doubt], lost)
         settled, lost = _result(score(exact, prompts[again], bits, floor))
         scores = scores.where(~in_doubt).joined(Scores(**vars(settled) | {"rows": again[settled.rows]}))
