@@ -1,5 +1,6 @@
 """``scan`` and ``predict`` against the plain way: every prompt run on its own, measures in float64."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -393,6 +394,23 @@ def test_models_that_do_not_fit_the_store(stories_store: Path, stories: Path, tm
     (small / "config.json").write_text(json.dumps(config | {"bos_token_id": None}))
     with pytest.raises(SettingsError, match="has no beginning-of-sequence"):
         tc.scan(stories_store, str(small), tmp_path / "c", tc.ScanSettings(bos=True))
+
+
+def test_a_model_of_another_tokenizer(demo_data: Path, code_store: Path, tmp_path: Path) -> None:
+    """Also where it knows as many ids; a few that stand for something else are a matter of versions."""
+    model = save_model("gpt_neox", tmp_path / "model", vocabulary=8_192)
+    tokenizer = json.loads((demo_data / "tokenizer.json").read_text())
+    tokens = tokenizer["model"]["vocab"]
+    names = {id_: token for token, id_ in tokens.items()}
+    tc.ngrams(code_store, tmp_path / "c")
+    for n_swapped, fits in ((20, True), (2_000, False)):
+        swapped = {id_: names[id_ + 1 if id_ % 2 == 0 else id_ - 1] for id_ in range(6_000 - n_swapped, 6_000)}
+        tokenizer["model"]["vocab"] = {token: id_ for id_, token in (names | swapped).items()}
+        (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+        with contextlib.nullcontext() if fits else pytest.raises(InputError, match=r"id 5999 is '.*' to the model: "):
+            tc.scan(code_store, str(model), tmp_path / "s", tc.ScanSettings(max_tokens=500), label=str(n_swapped))
+        with contextlib.nullcontext() if fits else pytest.raises(InputError, match=r"c: was made with another token"):
+            tc.predict(tmp_path / "c", str(model), label=str(n_swapped))
 
 
 def test_predict_without_top_tables(stories_store: Path, stories: Path, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from taskcatalog.errors import InputError
 
 
-def find_tokenizer(name: str) -> Path:
-    """A file, the ``tokenizer.json`` in a folder, or the one of a hub model, from the cache if it is there.
+def find_tokenizer(name: str, revision: str | None = None) -> Path:
+    """A file, the ``tokenizer.json`` in a folder, or a hub model's at a revision, from the cache if it is there.
 
     Raises InputError where there is none.
     """
@@ -23,7 +23,7 @@ def find_tokenizer(name: str) -> Path:
     if path.suffix == ".json" or path.is_absolute() or name.startswith("."):
         raise InputError(f"{path}: does not exist: give a tokenizer.json, a folder with one, or a hub name")
     try:
-        return Path(hf_hub_download(name, "tokenizer.json"))
+        return Path(hf_hub_download(name, "tokenizer.json", revision=revision))
     except HFValidationError as error:
         raise InputError(f"tokenizer {name!r}: is neither a file nor a hub name") from error
     except LocalEntryNotFoundError as error:

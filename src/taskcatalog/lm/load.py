@@ -12,6 +12,8 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from taskcatalog.catalog.files import sha256_of_file
+from taskcatalog.catalog.vocabulary import Vocabulary
+from taskcatalog.corpus.find_tokenizer import find_tokenizer
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.model import ModelName, TransformersModel
 
@@ -67,6 +69,13 @@ class FoundModel:
         if bad := sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]])):
             raise InputError(f"model {self.path}: its files lack weights, or have them in other shapes: {bad[0]} …")
         return TransformersModel(model.to(device or self.devices[0]), replace(self.name, dtype=chosen))
+
+    def vocabulary(self) -> Vocabulary | None:
+        """The tokens of the ``tokenizer.json`` that comes with the model, where one that can be read does."""
+        try:
+            return Vocabulary.read(find_tokenizer(self.path, self.hub_revision))
+        except InputError:
+            return None
 
 
 def find_model(

@@ -1,6 +1,8 @@
 """Whether a model can be asked about a corpus."""
 
+from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.errors import InputError
+from taskcatalog.lm.load import FoundModel
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.storage import AnyPath
 
@@ -12,4 +14,19 @@ def check_ids_known(largest_id: int, model: LanguageModel, where: AnyPath) -> No
         raise InputError(
             f"{where}: holds id {largest_id}, but model {model.name.label} knows {known} ids: "
             "it was not made for this tokenizer"
+        )
+
+
+def check_tokenizer(vocabulary: Vocabulary | None, found: FoundModel, where: AnyPath) -> None:
+    """Raises InputError if the model comes with a tokenizer whose ids stand for other tokens than the corpus's."""
+    if vocabulary is None or (expected := found.vocabulary()) is None:
+        return
+    both = list(enumerate(zip(vocabulary.token_bytes, expected.token_bytes, strict=False)))
+    different = [id_ for id_, (here, there) in both if here != there]
+    # Versions of one tokenizer differ in a few special tokens; two tokenizers, in nearly all but single bytes.
+    if len(different) > len(both) // 10:
+        here, there = (vocab.text(different[-1:]) for vocab in (vocabulary, expected))
+        raise InputError(
+            f"{where}: was made with another tokenizer than model {found.path}: id {different[-1]} is {here!r}, and "
+            f"{there!r} to the model: tokenize with --tokenizer {found.path}"
         )

@@ -22,7 +22,7 @@ from taskcatalog.lm.measures import answers
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.sizes import memory_budget
 from taskcatalog.tasks.asking import Asker, ask_everywhere
-from taskcatalog.tasks.checks import check_ids_known
+from taskcatalog.tasks.checks import check_ids_known, check_tokenizer
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
 
 STAGE = "predict"
@@ -81,6 +81,9 @@ def predict(
     if len(set(labels)) < len(labels):
         raise SettingsError(f"two models would have the same label ({', '.join(labels)}): predict them one by one")
     tops = _top_files(folder)
+    vocabulary = folder.vocabulary()
+    for model in found:
+        check_tokenizer(vocabulary, model, folder.path)
     rows = {}
     for model in found:
         rows[model.name.label] = _predict_one(folder, model, tops, corpus.id_dtype, memory_budget(memory), force)

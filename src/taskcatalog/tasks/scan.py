@@ -18,7 +18,7 @@ from taskcatalog.progress import note
 from taskcatalog.sizes import memory_budget
 from taskcatalog.storage import AnyPath
 from taskcatalog.tasks.asking import ask_everywhere
-from taskcatalog.tasks.checks import check_ids_known
+from taskcatalog.tasks.checks import check_ids_known, check_tokenizer
 from taskcatalog.tasks.collect import collect_part, collect_parts, merge_collected, prompts_schema
 from taskcatalog.tasks.describe import write_tasks
 from taskcatalog.tasks.prompts import n_parts
@@ -102,6 +102,7 @@ def scan(
     place = folder.scan(settings.prompt_length, found.name.label)
     with Ledger.begin(place, STAGE, inputs, decided, force) as ledger:
         if not ledger.complete:
+            check_tokenizer(source.vocabulary, found, source.path)
             scorers = [_scorer(source, settings, found, device, bos_id) for device in found.devices]
             _check_store(source, *_sequences(source, settings), scorers[0].asker.model)
             _collect(ledger, source, settings, memory_budget(memory))
