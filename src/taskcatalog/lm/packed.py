@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from taskcatalog.lm.linear import filled_up
 from taskcatalog.lm.prefix_tree import PrefixTree
 
 ATTENTION = "taskcatalog_prefix_tree"
@@ -61,17 +62,24 @@ def last_hidden(model: Any, tree: PrefixTree, device: torch.device, n_layers: in
     def on_device(array: Any) -> Tensor:
         return torch.from_numpy(array).to(device)
 
-    n_nodes, keys_values = len(tree.ids), dict[int, Tensor]()
+    def filled(array: Any, n_rows: int) -> Tensor:
+        return torch.nn.functional.pad(on_device(array), (0, 0) * (array.ndim - 1) + (0, n_rows - len(array)))
+
+    n_nodes, n_leaves = filled_up(len(tree.ids)), filled_up(len(tree.leaf_ids))
+    n_keys, keys_values = n_nodes + n_leaves, dict[int, Tensor]()
     if n_nodes:
-        levels = [on_device(level) for level in tree.levels]
-        with _running_pass(_Pass(levels, 0, tree.n_positions, keys_values, last_layer=n_layers - 1)):
-            model(input_ids=on_device(tree.ids)[None], position_ids=on_device(tree.depths)[None], use_cache=False)
-    own = torch.arange(n_nodes, tree.n_positions, device=device)
-    paths = torch.cat([on_device(tree.branches), own[:, None]], 1)
-    with _running_pass(_Pass([paths], n_nodes, tree.n_positions, keys_values)):
-        position_ids = torch.full((1, len(own)), tree.branches.shape[1], device=device)
-        output = model(input_ids=on_device(tree.leaf_ids)[None], position_ids=position_ids, use_cache=False)
-    hidden: Tensor = output.last_hidden_state[0]
+        nobody = torch.arange(len(tree.ids), n_nodes, device=device)  # what fills the rows up sees itself alone
+        levels = [*(on_device(level) for level in tree.levels), nobody[:, None]]
+        with _running_pass(_Pass(levels, 0, n_keys, keys_values, last_layer=n_layers - 1)):
+            ids, depths = filled(tree.ids, n_nodes), filled(tree.depths, n_nodes)
+            model(input_ids=ids[None], position_ids=depths[None], use_cache=False)
+    own = torch.arange(n_nodes, n_keys, device=device)
+    paths = torch.cat([filled(tree.branches, n_leaves), own[:, None]], 1)
+    with _running_pass(_Pass([paths], n_nodes, n_keys, keys_values)):
+        position_ids = torch.full((1, n_leaves), tree.branches.shape[1], device=device)
+        leaf_ids = filled(tree.leaf_ids, n_leaves)
+        output = model(input_ids=leaf_ids[None], position_ids=position_ids, use_cache=False)
+    hidden: Tensor = output.last_hidden_state[0, : len(tree.leaf_ids)]
     return hidden
 
 
@@ -115,7 +123,9 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, options: dict[str, An
         )
         return output.squeeze(2)
     n, n_heads, width = queries.shape
-    scores = queries.view(n, keys.shape[1], -1, width) @ keys.transpose(2, 3) * (scale or width**-0.5)
+    scores = (
+        queries.view(n, keys.shape[1], n_heads // keys.shape[1], width) @ keys.transpose(2, 3) * (scale or width**-0.5)
+    )
     weights = (torch.tanh(scores / cap) * cap).softmax(-1, dtype=torch.float32).to(queries.dtype)
     blended: Tensor = (weights @ values).view(n, n_heads, width)
     return blended
