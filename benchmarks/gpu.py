@@ -1,6 +1,6 @@
 """Scans real text on a GPU with the shape of a large model, against the plain way, in one run.
 
-    python benchmarks/gpu.py --store STORE [--model pythia-2.8b] [--dtype bfloat16] [--tokens 1048576]
+    python benchmarks/gpu.py --store STORE [--model pythia-2.8b] [--dtype float16] [--tokens 1048576]
 
 The weights are random, made on the spot: nothing is downloaded. Prints the rate of both ways, the share of the
 card's peak that ours reaches in the model's layers and output, and what 112.5 million tokens (the original's scan of
@@ -30,7 +30,7 @@ def main() -> None:
     arguments.add_argument("--tokens", type=int, default=1 << 20)
     arguments.add_argument("--plain-tokens", type=int, default=1 << 15)
     arguments.add_argument("--model", choices=NAMES, default="pythia-2.8b")
-    arguments.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16", "float16"])
+    arguments.add_argument("--dtype", default="float16", choices=["float32", "bfloat16", "float16"])
     arguments.add_argument("--device", default="cuda")
     options = arguments.parse_args()
     dtype = getattr(torch, options.dtype)
