@@ -123,9 +123,8 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, options: dict[str, An
         )
         return output.squeeze(2)
     n, n_heads, width = queries.shape
-    scores = (
-        queries.view(n, keys.shape[1], n_heads // keys.shape[1], width) @ keys.transpose(2, 3) * (scale or width**-0.5)
-    )
+    grouped_queries = queries.view(n, keys.shape[1], n_heads // keys.shape[1], width)
+    scores = grouped_queries @ keys.transpose(2, 3) * (scale or width**-0.5)
     weights = (torch.tanh(scores / cap) * cap).softmax(-1, dtype=torch.float32).to(queries.dtype)
     blended: Tensor = (weights @ values).view(n, n_heads, width)
     return blended
