@@ -20,7 +20,7 @@ from helpers import float64_measures
 from models import ARCHITECTURES, VOCABULARY, save_model
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
-from taskcatalog.lm.linear import linear
+from taskcatalog.lm.linear import filled_up, linear
 from taskcatalog.lm.load import find_model, label_of
 from taskcatalog.lm.measures import Asked, Change, answers, best_tokens, changes
 from taskcatalog.lm.memory import kept_memory
@@ -244,6 +244,12 @@ def test_linear(shape: tuple[int, ...], has_bias: bool) -> None:
     found = linear(inputs, weight[17:87], bias)
     expected = inputs.double() @ weight[17:87].double().T + (0 if bias is None else bias)
     torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_rows_are_filled_up_to_few_numbers() -> None:
+    assert [filled_up(n) for n in range(17)] == list(range(17))
+    assert len({filled_up(n) for n in range(1_025, 2_049)}) == 8
+    assert all(n <= filled_up(n) < n * 9 / 8 for n in range(1, 5_000))
 
 
 def _faults_and_given_back(size: int) -> tuple[int, int]:
