@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from taskcatalog.lm.memory import is_out_of_memory
+from taskcatalog.lm.memory import RowsAtOnce
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.lm.prefix_tree import prefix_tree
 
@@ -35,14 +35,15 @@ class PromptRunner:
         self._bos_id = bos_id
         per_prompt = model.cache_bytes_per_token * (prompt_length + 1)
         prompts = _CACHE_BYTES.get(model.device.type, _CACHE_BYTES["cpu"]) // per_prompt
-        self._prompts_at_once = 1 << (min(max(prompts, _LEAST_PROMPTS), _MOST_PROMPTS).bit_length() - 1)
+        prompts = min(max(prompts, _LEAST_PROMPTS), _MOST_PROMPTS)
+        self._at_once = RowsAtOnce(1 << (prompts.bit_length() - 1))
         self.n_positions = 0
         """Tokens that the model was run on, until now."""
 
     def stretches(self, prompts: NDArray[Any]) -> Iterator[tuple[slice, Tensor]]:
         """Stretches of sorted, distinct prompts (rows, length), and the last hidden states (B, D) of each; one that is
         empty, if there are no prompts."""
-        step = max(self._prompts_at_once, _LEAST_ROWS)
+        step = max(self._at_once.n, _LEAST_ROWS)
         for start in range(0, max(1, len(prompts)), step):
             rows = slice(start, min(start + step, len(prompts)))
             yield rows, self.last_hidden(prompts[rows])
@@ -53,19 +54,15 @@ class PromptRunner:
         if self._bos_id is not None:
             prompts = np.insert(prompts.astype(np.int64), 0, self._bos_id, axis=1)
         states = torch.empty(0, device=self._model.device)
-        start = 0
-        while start < len(prompts):
-            tree = prefix_tree(prompts[start : start + self._prompts_at_once])
-            try:
-                hidden = self._model.last_hidden(tree)
-            except RuntimeError as error:
-                if not is_out_of_memory(error) or self._prompts_at_once == 1:
-                    raise
-                self._prompts_at_once //= 2
-                continue
-            if not start:
-                states = hidden.new_empty((len(prompts), hidden.shape[1]))
-            states[start : start + len(hidden)] = hidden
+
+        def run(rows: slice) -> Tensor:
+            tree = prefix_tree(prompts[rows])
+            hidden = self._model.last_hidden(tree)
             self.n_positions += tree.n_positions
-            start += len(hidden)
+            return hidden
+
+        for rows, hidden in self._at_once.pieces(run, len(prompts)):
+            if not rows.start:
+                states = hidden.new_empty((len(prompts), hidden.shape[1]))
+            states[rows] = hidden
         return states

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from taskcatalog.lm.memory import is_out_of_memory
+from taskcatalog.lm.memory import RowsAtOnce
 from taskcatalog.lm.model import LanguageModel
 
 _TILE = {"cpu": (1_024, 1_024), "cuda": (2_048, 1 << 17)}
@@ -218,18 +218,8 @@ def _tile_of(model: LanguageModel) -> tuple[int, int]:
 def _joined(kind: type[M], measure: Callable[[slice], M], n_rows: int, model: LanguageModel) -> M:
     """The measures of all rows, a tile's rows at a time; fewer where memory is too short for those."""
     names = [field.name for field in fields(kind)]
-    step = min(_tile_of(model)[0], n_rows)
-    pieces: list[M] = []
-    start = 0
-    while start < n_rows:
-        try:
-            pieces.append(measure(slice(start, min(start + step, n_rows))))
-        except RuntimeError as error:
-            if not is_out_of_memory(error) or step == 1:
-                raise
-            step //= 2
-            continue
-        start += step
+    at_once = RowsAtOnce(min(_tile_of(model)[0], n_rows))
+    pieces = [piece for _, piece in at_once.pieces(measure, n_rows)]
     if not pieces:
         return kind(*(torch.empty(0, device=model.device) for _ in names))
     return kind(*(torch.cat([getattr(piece, name) for piece in pieces]) for name in names))

@@ -2,11 +2,14 @@
 
 import ctypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 """``M_TRIM_THRESHOLD`` and so on of glibc's ``malloc.h``: see mallopt(3)."""
@@ -36,6 +39,28 @@ def kept_memory() -> Iterator[None]:
         library.malloc_trim(0)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+@dataclass
+class RowsAtOnce:
+    """How many rows are worked on at once: half as many from where memory ends."""
+
+    n: int
+
+    def pieces(self, work: Callable[[slice], T], n_rows: int) -> Iterator[tuple[slice, T]]:
+        """All rows in order, piece by piece, with what ``work`` makes of each."""
+        start = 0
+        while start < n_rows:
+            rows = slice(start, min(start + self.n, n_rows))
+            try:
+                result = work(rows)
+            except RuntimeError as error:
+                if not _is_out_of_memory(error) or self.n == 1:
+                    raise
+                self.n //= 2
+                continue
+            yield rows, result
+            start = rows.stop
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
     """Whether it is what torch raises when a device, or the system, has no more memory to give."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
