@@ -22,14 +22,17 @@ def filled_up(n_rows: int) -> int:
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Inputs (..., K) times the transpose of weights (N, K), plus a bias (N,): (..., N)."""
-    if _HAS_ONEDNN and inputs.device.type == "cpu" and inputs.dtype == torch.float32:
-        rows = inputs.flatten(0, -2)
-        if missing := filled_up(len(rows)) - len(rows):
-            rows = nn.functional.pad(rows, (0, 0, 0, missing))
+    if not _HAS_ONEDNN or inputs.device.type != "cpu":
+        return nn.functional.linear(inputs, weight, bias)
+    rows = inputs.flatten(0, -2)
+    n_rows = len(rows)
+    if missing := filled_up(n_rows) - n_rows:
+        rows = nn.functional.pad(rows, (0, 0, 0, missing))
+    if rows.dtype == torch.float32:
         product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
-        product = product[: len(product) - missing]
-        return product.view(*inputs.shape[:-1], len(weight))
-    return nn.functional.linear(inputs, weight, bias)
+    else:
+        product = nn.functional.linear(rows, weight, bias)
+    return product[:n_rows].view(*inputs.shape[:-1], len(weight))
 
 
 def use_here(model: nn.Module) -> None:

@@ -3,6 +3,9 @@
 The nodes of all levels are one sequence to the model. Its attention is replaced by one in which each node sees
 the nodes on the way to it, and nothing else. Of the nodes only keys and values are wanted, so their pass ends at
 the attention of the last layer.
+
+Both sequences are filled up to few different lengths: arrays of one block then fit into the memory that the last one
+left, which otherwise falls to pieces.
 """
 
 from collections.abc import Iterator
