@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -411,6 +414,46 @@ def test_a_model_of_another_tokenizer(demo_data: Path, code_store: Path, tmp_pat
             tc.scan(code_store, str(model), tmp_path / "s", tc.ScanSettings(max_tokens=500), label=str(n_swapped))
         with contextlib.nullcontext() if fits else pytest.raises(InputError, match=r"c: was made with another token"):
             tc.predict(tmp_path / "c", str(model), label=str(n_swapped))
+
+
+def test_revisions_of_a_hub_model(demo_data: Path, code_store: Path, tmp_path: Path) -> None:
+    """Each checkpoint is another model; as a hub's cache holds them, and in a process that reads that cache."""
+    cached = tmp_path / "hf" / "hub" / "models--EleutherAI--pythia-70m-deduped"
+    (cached / "refs").mkdir(parents=True)
+    folders = {}
+    for step, architecture, commit in (("step1", "gpt_neox", "1" * 40), ("step512", "llama", "2" * 40)):
+        folders[step] = save_model(architecture, cached / "snapshots" / commit, vocabulary=8_192)
+        shutil.copy(demo_data / "tokenizer.json", folders[step])
+        (cached / "refs" / step).write_text(commit)
+    catalog = tmp_path / "c"
+    tc.ngrams(code_store, catalog, tc.NgramSettings(n=(2,)))
+
+    def predict(revisions: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "taskcatalog", "predict", str(catalog)]
+        options = ["--model", "EleutherAI/pythia-70m-deduped", "--revisions", revisions]
+        environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+        environment.pop("HF_HUB_CACHE", None)
+        return subprocess.run([*command, *options], env=environment, capture_output=True, text=True)
+
+    missing = predict("step1,step2")
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+    assert "model EleutherAI/pythia-70m-deduped: cannot be loaded" in missing.stderr
+    done = predict("step1,step512")
+    assert done.returncode == 0, done.stderr
+    for step, folder in folders.items():
+        tc.predict(catalog, str(folder), label=f"local_{step}")
+    found = tc.open(catalog)
+
+    def answers(label: str) -> list[Any]:
+        query = f"SELECT * EXCLUDE (model, revision) FROM predictions WHERE model = '{label}' ORDER BY ALL"
+        return found.sql(query).fetchall()
+
+    for step, folder in folders.items():
+        assert answers(f"70m_{step}") == answers(f"local_{step}")
+        revisions = found.sql(f"SELECT DISTINCT revision FROM predictions WHERE model = '70m_{step}'").fetchall()
+        assert revisions == [(folder.name,)]
+    assert len(answers("70m_step1")) == found.sql("SELECT count(*) FROM top_bigrams").fetchall()[0][0] > 100
+    assert not set(map(str, answers("70m_step1"))) & set(map(str, answers("70m_step512")))
 
 
 def test_predict_without_top_tables(stories_store: Path, stories: Path, tmp_path: Path) -> None:

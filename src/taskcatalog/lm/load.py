@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 import transformers
+from huggingface_hub import hf_hub_download
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from taskcatalog.catalog.files import sha256_of_file
@@ -44,7 +45,8 @@ class FoundModel:
     """A model that is there, not yet loaded."""
 
     path: str
-    hub_revision: str | None
+    hub_commit: str | None
+    """None for a local folder."""
     devices: tuple[torch.device, ...]
     """Where it is to run, a copy on each."""
     config: PreTrainedConfig
@@ -58,7 +60,7 @@ class FoundModel:
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 self.path,
-                revision=self.hub_revision,
+                revision=self.hub_commit,
                 config=self.config,
                 dtype=getattr(torch, chosen),
                 output_loading_info=True,
@@ -73,7 +75,7 @@ class FoundModel:
     def vocabulary(self) -> Vocabulary | None:
         """The tokens of the ``tokenizer.json`` that comes with the model, where one that can be read does."""
         try:
-            return Vocabulary.read(find_tokenizer(self.path, self.hub_revision))
+            return Vocabulary.read(find_tokenizer(self.path, self.hub_commit))
         except InputError:
             return None
 
@@ -97,12 +99,13 @@ def find_model(
     _silence()
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
+        # What is read later is of the same commit, whatever a branch of the hub comes to mean.
+        commit = None if folder.is_dir() else Path(hf_hub_download(name, "config.json", revision=revision)).parent.name
     except Exception as error:
         raise _unusable(name, error) from error
-    commit = getattr(config, "_commit_hash", None)
-    identity = _content_hash(folder) if folder.is_dir() else (commit or revision or "main")
     chosen = "float32" if dtype == "auto" else dtype
-    return FoundModel(name, revision, targets, config, ModelName(label=label, revision=identity, dtype=chosen))
+    identity = ModelName(label=label, revision=commit or _content_hash(folder), dtype=chosen)
+    return FoundModel(name, commit, targets, config, identity)
 
 
 def _silence() -> None:
