@@ -69,6 +69,10 @@ class Rows:
     vocabulary_size: int
     path: AnyPath = Path("rows")
     vocabulary: Vocabulary | None = None
+    stamp: str = ""
+
+    def stamp_now(self) -> str:
+        return self.stamp
 
     @property
     def corpus(self) -> Corpus:

@@ -114,6 +114,10 @@ class _Sample:
     vocabulary: Vocabulary | None
     corpus: Corpus
     sequences: Sequences
+    stamp: str = ""
+
+    def stamp_now(self) -> str:
+        return self.stamp
 
     @classmethod
     def of(cls, store: Store) -> "_Sample":

@@ -30,11 +30,11 @@ def sorted_batches(
 
 
 def write_sorted(
-    query: str, schema: pa.Schema, out: Path, memory: int, row_group_rows: int = ROW_GROUP_ROWS
+    query: str, schema: pa.Schema, out: Path, memory: int, spill: Path, row_group_rows: int = ROW_GROUP_ROWS
 ) -> TableWriter:
     """Writes the rows of a query that orders them; the writer that is returned knows how many there were."""
     with table_writer(out, schema, row_group_rows) as writer:
-        for table in sorted_batches(query, memory, out.with_suffix(".sort")):
+        for table in sorted_batches(query, memory, spill):
             writer.write(table.select(schema.names).cast(schema))
     return writer
 

@@ -10,9 +10,11 @@ from taskcatalog.catalog.files import written_atomically
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import MAX_N, above_count, ngram_table, prefix_table, top_table
+from taskcatalog.catalog.stage import NUMBER, Stage, defaults_of
 from taskcatalog.cluster.local import PartResult, Work, run_parts
+from taskcatalog.corpus.destination import check_apart
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
-from taskcatalog.corpus.stores.store import Store, stretches
+from taskcatalog.corpus.stores.store import Store, stretches, unchanged
 from taskcatalog.counting.count import Stretch, count_stretch, sequences_that_fit
 from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import Run, StoredRun
@@ -23,7 +25,9 @@ from taskcatalog.progress import progress_bar
 from taskcatalog.sizes import memory_budget, worker_count
 from taskcatalog.storage import AnyPath
 
-STAGE = "ngrams"
+_FOLDERS = [table(n) for n in range(2, MAX_N + 1) for table in (ngram_table, prefix_table)]
+_TOPS = [f"{top_table(n)}.parquet" for n in range(2, MAX_N + 1)]
+_FILES = (f"{ngram_table(1)}.parquet", *_TOPS, *(f"{name}/{NUMBER}.parquet" for name in _FOLDERS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,9 @@ class NgramSettings:
             raise SettingsError(f"min prefix count is {self.min_prefix_count}: it must be 0 or more")
         if not 0 <= self.min_share < 1:
             raise SettingsError(f"min share is {self.min_share}: it must be from 0 to below 1")
+
+
+STAGE = Stage("ngrams", _FILES, defaults_of(NgramSettings))
 
 
 def ngrams(
@@ -70,10 +77,13 @@ def ngrams(
     budget, workers = memory_budget(memory), worker_count(workers)
     source = open_store(store, options)
     folder = CatalogueFolder(Path(out))
+    check_apart(out, [source.path])
     folder.check_corpus(source.corpus)
-    with Ledger.begin(folder.ngrams, STAGE, {"store": source.corpus.fingerprint}, asdict(settings), force) as ledger:
+    inputs = {"store": source.corpus.fingerprint}
+    with Ledger.begin(folder.ngrams, STAGE, inputs, asdict(settings), stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
-            _fill(ledger, source, settings, budget, workers)
+            with unchanged(source):
+                _fill(ledger, source, settings, budget, workers)
             folder.prepare(source.corpus, source.vocabulary)
             ledger.finish(_facts(ledger, settings))
     return {name: rows for name, rows in ledger.facts.items() if name != "tokens"}
@@ -87,9 +97,9 @@ def _fill(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, wo
             out = ledger.folder / f"{name}.parquet"
             prefixes = [path for path in ledger.files() if path.parent.name == prefix_table(n)]
             above = above_count(n, settings.min_prefix_count)
-            vocabulary_size = store.corpus.vocabulary_size
+            vocabulary_size, spill = store.corpus.vocabulary_size, ledger.work / f"{name}.sort"
             rows = write_top_table(
-                prefixes, n, vocabulary_size, store.vocabulary, settings.min_share, above, memory, out
+                prefixes, n, vocabulary_size, store.vocabulary, settings.min_share, above, memory, out, spill
             )
             ledger.finish_part(name, [out], {name: rows})
 

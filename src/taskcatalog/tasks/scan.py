@@ -8,9 +8,11 @@ import torch
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import MEASURES
+from taskcatalog.catalog.stage import NUMBER, Stage, defaults_of
 from taskcatalog.cluster.local import Work, run_parts
+from taskcatalog.corpus.destination import check_apart
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
-from taskcatalog.corpus.stores.store import Store, stretches
+from taskcatalog.corpus.stores.store import Store, stretches, unchanged
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.load import Dtype, FoundModel, find_model
 from taskcatalog.lm.model import LanguageModel, ModelName
@@ -24,7 +26,6 @@ from taskcatalog.tasks.describe import write_tasks
 from taskcatalog.tasks.prompts import n_parts
 from taskcatalog.tasks.score import Divergence, ScorePart, Scorer, Thresholds
 
-STAGE = "scan"
 _LONGEST_PROMPT = 16
 _SEQUENCES_CHECKED_AT_ONCE = 1_024
 
@@ -63,6 +64,9 @@ class ScanSettings:
             raise SettingsError(f"max tokens is {self.max_tokens}: it must be at least 1")
 
 
+STAGE = Stage("scan", ("tasks.parquet", f"{MEASURES}/{NUMBER}[0-9].parquet"), defaults_of(ScanSettings))
+
+
 def scan(
     store: str | AnyPath,
     model: str,
@@ -87,7 +91,7 @@ def scan(
     Raises InputError for a store or model that cannot be used, ConflictError where ``out`` holds a scan of
     the same model and prompt length made differently (``force`` replaces it).
     """
-    settings = settings or ScanSettings()
+    settings, budget = settings or ScanSettings(), memory_budget(memory)
     source = open_store(store, options)
     found = find_model(model, revision=revision, device=device, dtype=dtype, label=label)
     bos_id = _bos_id(found) if settings.bos else None
@@ -95,19 +99,22 @@ def scan(
         _advise_on_bos(source, found)
     if not source.n_sequences:
         raise InputError(f"{source.path}: holds no tokens")
+    sequences = _sequences(source, settings)
+    check_tokenizer(source.vocabulary, found, source.path)
     folder = CatalogueFolder(Path(out))
+    check_apart(out, [source.path])
     folder.check_corpus(source.corpus)
     inputs = {"store": source.corpus.fingerprint}
     decided = asdict(settings) | {"revision": found.name.revision, "dtype": found.name.dtype}
     place = folder.scan(settings.prompt_length, found.name.label)
-    with Ledger.begin(place, STAGE, inputs, decided, force) as ledger:
+    with Ledger.begin(place, STAGE, inputs, decided, stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
-            check_tokenizer(source.vocabulary, found, source.path)
             scorers = [_scorer(source, settings, found, device, bos_id) for device in found.devices]
-            _check_store(source, *_sequences(source, settings), scorers[0].asker.model)
-            _collect(ledger, source, settings, memory_budget(memory))
-            _score(ledger, scorers, settings)
-            _describe(ledger, source, found.name, memory_budget(memory))
+            with unchanged(source):
+                _check_store(source, *sequences, scorers[0].asker.model)
+                _collect(ledger, source, settings, budget)
+                _score(ledger, scorers, settings)
+                _describe(ledger, source, found.name, budget)
             folder.prepare(source.corpus, source.vocabulary)
             ledger.finish(_facts(ledger))
     return dict(ledger.facts)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from taskcatalog.catalog.stage import NUMBER, Stage
 from taskcatalog.cluster.local import PartResult, Work, run_parts
 from taskcatalog.corpus.converting.flat_writer import write_flat
 from taskcatalog.corpus.converting.mds_writer import (
@@ -29,14 +30,15 @@ from taskcatalog.corpus.converting.mds_writer import (
 )
 from taskcatalog.corpus.converting.pieces import Piece, cut_into_pieces, tokens_left_over, typical_length
 from taskcatalog.corpus.converting.token_store_writer import write_token_store
-from taskcatalog.corpus.destination import Destination, destination
+from taskcatalog.corpus.destination import Destination, check_apart, destination
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
-from taskcatalog.corpus.stores.store import Sequences, Store
+from taskcatalog.corpus.stores.store import Sequences, Store, unchanged
 from taskcatalog.errors import SettingsError
 from taskcatalog.sizes import worker_count
 from taskcatalog.storage import AnyPath
 
-STAGE = "convert"
+_SHARD = f"{NUMBER}/shard.{NUMBER}.mds"
+STAGE = Stage("convert", (INDEX, f"{NUMBER}/{INDEX}", _SHARD, f"{_SHARD}.*"))
 _FOLDERS = 64
 _SHARDS_IN_FOLDER = 16
 """At most; small sets have fewer, so that there is work for many workers."""
@@ -110,6 +112,7 @@ def convert(
     """
     workers = worker_count(workers)
     source = open_store(store, options)
+    check_apart(out, [source.path])
     if settings.format == "flat":
         return write_flat(source, out, _inputs(source), workers, force)
     to = destination(out, staging)
@@ -136,12 +139,14 @@ def _layout(store: Store, settings: ConvertSettings) -> MdsLayout:
 
 def _write_mds(store: Store, to: Destination, layout: MdsLayout, workers: int, force: bool) -> dict[str, int]:
     settings = {"compression": layout.compression, "hashes": layout.hashes, "size_limit": layout.size_limit}
-    with to.begin(STAGE, _inputs(store), {"format": "mds"} | settings, force) as ledger:
+    settings = {"format": "mds", **settings}
+    with to.begin(STAGE, _inputs(store), settings, stamp=store.stamp, force=force) as ledger:
         if not ledger.complete:
             dropped = tokens_left_over(store)
             folders = _folders(store, store.n_sequences - (dropped > 0), to, layout)
             work = Work(description="convert", unit="tokens", total=store.n_tokens - dropped)
-            run_parts(ledger, folders, _write_folder, work, workers)
+            with unchanged(store):
+                run_parts(ledger, folders, _write_folder, work, workers)
             facts = {
                 "tokens": sum(ledger.parts[name].facts["amount"] for name in folders),
                 "sequences": sum(ledger.parts[name].facts["sequences"] for name in folders),

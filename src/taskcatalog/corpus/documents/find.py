@@ -10,6 +10,7 @@ from typing import Literal
 
 from upath import UPath
 
+from taskcatalog.catalog.files import final_name
 from taskcatalog.corpus.documents.compressed import SUFFIXES
 from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, exists, is_file, is_folder, is_remote, locate, read_bytes, size_of
@@ -19,6 +20,8 @@ SNIFFED_BYTES = 8_192
 """The start of a file, in which a NUL byte means that it is no text."""
 _DATASET_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _SAVED_DATASET = ("dataset_dict.json", "state.json")
+_OURS = ("ledger.json", "catalog.json")
+"""One of these is in every folder that a stage writes."""
 _HINT = "give text files, JSONL, Parquet, folders of them, or the name of a dataset on the Hugging Face hub"
 
 
@@ -33,6 +36,8 @@ class Source:
     """As stored; 0 where nobody says."""
     sniff: bool = False
     """Whether it may be no text, and counts for nothing then."""
+    changed: int = 0
+    """When a file here was changed last, in nanoseconds."""
 
 
 def find_sources(given: Iterable[str | Path]) -> list[Source]:
@@ -42,7 +47,8 @@ def find_sources(given: Iterable[str | Path]) -> list[Source]:
     MDS folder, or a dataset on the hub (``org/name``). Below a folder hidden files are left out, and files
     without a known suffix if they hold a NUL byte (here) or are no ``.txt`` (behind a URL).
 
-    Whether there is a NUL byte in its first bytes is seen when a file is read.
+    Folders that taskcatalog wrote are left out below a folder. Whether there is a NUL byte in a file's first bytes is
+    seen when it is read.
 
     Raises InputError where something does not exist or cannot be listed, or a folder has no file to read.
     """
@@ -71,7 +77,8 @@ def _meant_by(name: str) -> Iterator[Source]:
 
 
 def _file(path: AnyPath) -> Source:
-    return Source(str(path), kind_of(str(path)), size_of(path))
+    changed = path.stat().st_mtime_ns if isinstance(path, Path) else 0
+    return Source(str(path), kind_of(str(path)), size_of(path), changed=changed)
 
 
 def kind_of(name: str) -> Kind:
@@ -92,6 +99,8 @@ def _folder(path: AnyPath) -> Iterator[Source]:
     if any(exists(path / name) for name in _SAVED_DATASET):
         yield Source(str(path), "dataset", 0)
         return
+    if any(exists(path / name) for name in _OURS):
+        raise InputError(f"{path}: is what taskcatalog made, and no folder of texts: {_HINT}")
     found = sorted(_files_here(path) if isinstance(path, Path) else _files_there(path), key=lambda file: file.name)
     if not found:
         raise InputError(f"{path}: holds no text files: {_HINT}")
@@ -100,14 +109,19 @@ def _folder(path: AnyPath) -> Iterator[Source]:
 
 def _files_here(folder: str | Path) -> Iterator[Source]:
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(folder) as scanned:
+            entries = list(scanned)
+            if any(entry.name in _OURS for entry in entries):
+                return
             for entry in entries:
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or final_name(Path(entry.name)):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     yield from _files_here(entry.path)
                 elif entry.is_file():
-                    yield Source(entry.path, kind_of(entry.name), entry.stat().st_size, not _is_known(entry.name))
+                    about = entry.stat()
+                    sniff = not _is_known(entry.name)
+                    yield Source(entry.path, kind_of(entry.name), about.st_size, sniff, about.st_mtime_ns)
     except OSError as error:
         raise InputError(f"{error.filename or folder}: cannot be listed: {error.strerror}") from error
 

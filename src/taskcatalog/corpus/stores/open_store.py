@@ -51,7 +51,7 @@ def open_store(path: str | AnyPath, options: StoreOptions | None = None) -> Stor
     an option does not fit what it is.
     """
     options, path = options or StoreOptions(), locate(path)
-    if Ledger.exists(path) and Ledger.read(path).stage == STAGE:
+    if Ledger.exists(path) and Ledger.read(path).stage == STAGE.name:
         if options.tokenizer or options.id_dtype:
             raise SettingsError(f"{path}: a token store has its own tokenizer and type of ids: leave these options out")
         _refuse_column(path, options, "a token store")

@@ -26,6 +26,7 @@ from taskcatalog.catalog.files import written_atomically
 from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import documents_schema, id_dtype
+from taskcatalog.catalog.stage import NUMBER, Stage
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.corpus.destination import Destination
 from taskcatalog.corpus.stores.id_file import IdFiles, side_by_side
@@ -33,7 +34,9 @@ from taskcatalog.corpus.stores.store import Sequences, uniform_ends
 from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, is_file, open_to_read, size_of
 
-STAGE = "tokenize"
+_PARTS = (NUMBER, f"{NUMBER}-{NUMBER}")
+_FILES = [file for part in _PARTS for file in (f"tokens/{part}.bin", f"documents/{part}.parquet")]
+STAGE = Stage("tokenize", ("tokenizer.json", *_FILES))
 _TOKENIZER_PART = "tokenizer"
 _RECENT_PARTS = 8
 
@@ -47,6 +50,7 @@ class TokenStore:
         self._ledger = Ledger.read(path)
         if not self._ledger.complete:
             raise InputError(f"{path}: is not finished: run the command that makes it again, to go on")
+        self.stamp = self._ledger.digest
         facts, settings = self._ledger.facts, self._ledger.settings
         self.vocabulary: Vocabulary | None = Vocabulary.read(path / "tokenizer.json")
         self.corpus = Corpus(
@@ -61,6 +65,9 @@ class TokenStore:
         self._recent: dict[int, NDArray[np.int64]] = {}
         self._lock = threading.Lock()
         self.n_tokens = len(self._ids)
+
+    def stamp_now(self) -> str:
+        return Ledger.read(self.path).digest
 
     @property
     def n_sequences(self) -> int:

@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from taskcatalog.catalog.files import digest_of
 from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.stage import defaults_of
 from taskcatalog.catalog.vocabulary import END_OF_TEXT_TOKENS, Vocabulary
 from taskcatalog.cluster.local import Work
 from taskcatalog.cluster.streams import run_streams
 from taskcatalog.corpus.converting.stage import ConvertSettings, convert
-from taskcatalog.corpus.destination import Destination, destination
+from taskcatalog.corpus.destination import Destination, check_apart, destination
 from taskcatalog.corpus.documents.find import Source, find_sources
 from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, cut_source
 from taskcatalog.corpus.find_tokenizer import find_tokenizer
@@ -104,10 +106,13 @@ def tokenize(
         raise SettingsError(f"format is {format!r}: it must be bin or mds")
     to = destination(out, staging)
     found = find_sources([sources] if isinstance(sources, str | Path) else sources)
+    whole = [locate(source.name) for source in found if source.kind in ("mds", "dataset")]
+    check_apart(out, whole, (locate(source.name) for source in found if source.kind not in ("mds", "dataset")))
     vocabulary = Vocabulary.read(find_tokenizer(tokenizer))
     end_of_text = _end_of_text(vocabulary, settings)
     inputs = {"tokenizer": vocabulary.sha256, "sources": _description(found)}
-    with to.begin(STAGE, inputs, asdict(settings), force) as ledger:
+    stage = replace(STAGE, defaults=defaults_of(TokenizeSettings))
+    with to.begin(stage, inputs, asdict(settings), stamp=_stamp(found), force=force) as ledger:
         if not ledger.complete:
             streams = _streams(found, vocabulary.path, to, settings, end_of_text)
             used = _run(ledger, streams, vocabulary, engine, workers)
@@ -177,6 +182,11 @@ def _description(sources: list[Source]) -> dict[str, Any]:
         digest.update(f"{source.name}\t{source.n_bytes}\n".encode())
     n_bytes = sum(source.n_bytes for source in sources)
     return {"files": len(sources), "bytes": n_bytes, "sha256": digest.hexdigest()}
+
+
+def _stamp(sources: list[Source]) -> str:
+    """The state of the sources that are files here."""
+    return digest_of([source.changed for source in sources])
 
 
 def _check_documents(ledger: Ledger) -> None:
