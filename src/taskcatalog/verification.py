@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from taskcatalog.catalog.verify import verify_catalogue
+from taskcatalog.catalog.verify import is_catalogue, verify_catalogue
 from taskcatalog.corpus.stores.open_store import StoreOptions
 from taskcatalog.corpus.stores.verify import verify_store
 from taskcatalog.storage import AnyPath, locate
@@ -14,6 +14,6 @@ def verify(path: str | AnyPath, options: StoreOptions | None = None) -> list[str
     Raises InputError where ``path`` is neither a store nor a catalogue.
     """
     path = locate(path)
-    if isinstance(path, Path) and (path / "catalog.json").is_file():
+    if isinstance(path, Path) and is_catalogue(path):
         return verify_catalogue(path)
     return verify_store(path, options)

@@ -34,7 +34,7 @@ from taskcatalog.catalog.stage import LEDGER
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.errors import ConflictError, InputError
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,11 @@ class CatalogueFolder:
     path: Path
 
     @property
+    def description(self) -> Path:
+        """The file that makes the folder a catalogue."""
+        return self.path / "catalog.json"
+
+    @property
     def ngrams(self) -> Path:
         return self.path / "ngrams"
 
@@ -112,7 +117,7 @@ class CatalogueFolder:
         try:
             return Corpus(**{name: content[name] for name in Corpus.__dataclass_fields__})
         except KeyError as error:
-            raise InputError(f"{self._file}: lacks {error}: restore it, or make {self.path} anew") from error
+            raise InputError(f"{self.description}: lacks {error}: restore it, or make {self.path} anew") from error
 
     def vocabulary(self) -> Vocabulary | None:
         """Raises InputError where the tokenizer is not the one that the catalogue was made with."""
@@ -127,15 +132,11 @@ class CatalogueFolder:
         files = {path: self._described(path) for path in (self.tokens, self.tokenizer)}
         return [problem for path, facts in files.items() if facts and (problem := problem_of(path, facts))]
 
-    @property
-    def _file(self) -> Path:
-        return self.path / "catalog.json"
-
     def _description(self) -> dict[str, Any]:
-        if not self._file.is_file():
+        if not self.description.is_file():
             missing = "is not a catalogue" if self.path.exists() else "does not exist"
             raise InputError(f"{self.path}: {missing}: 'taskcatalog ngrams STORE --out {self.path}' makes one")
-        return read_signed(self._file, _FORMAT, "catalogue")
+        return read_signed(self.description, _FORMAT, "catalogue")
 
     def _described(self, path: Path) -> dict[str, Any] | None:
         """What ``catalog.json`` says of a file; None where there is none."""
@@ -144,7 +145,7 @@ class CatalogueFolder:
 
     def check_corpus(self, corpus: Corpus) -> None:
         """Raises ConflictError unless a catalogue that is there already is about ``corpus``."""
-        if not self._file.is_file():
+        if not self.description.is_file():
             if self.path.exists() and not (self.path.is_dir() and all(map(_is_ours, self.path.iterdir()))):
                 raise ConflictError(f"{self.path}: is there and is no catalogue: choose another output folder")
         elif (there := self.corpus()) != corpus:
@@ -153,12 +154,12 @@ class CatalogueFolder:
     def prepare(self, corpus: Corpus, vocabulary: Vocabulary | None) -> None:
         """Makes the catalogue of ``corpus``, or checks that the one there is about it."""
         self.check_corpus(corpus)
-        if self._file.is_file():
+        if self.description.is_file():
             return
         make_folder(self.path)
         with folder_locked(self.path, wait=True):
             remove_files(path for path in self.path.iterdir() if is_temporary(path))
-            if not self._file.is_file():  # another stage may have been faster
+            if not self.description.is_file():  # another stage may have been faster
                 self._describe(corpus, vocabulary)
         self.check_corpus(corpus)
 
@@ -174,4 +175,4 @@ class CatalogueFolder:
             texts = [token.decode("utf-8", "replace") for token in raw]
             writer.write({"id": np.arange(len(raw)), "token": texts, "bytes": raw})
         files = {path.name: describe(path) for path in shared}
-        write_signed(self._file, asdict(corpus) | {"format": _FORMAT, "files": files})
+        write_signed(self.description, asdict(corpus) | {"format": _FORMAT, "files": files})

@@ -2,9 +2,10 @@
 
 A folder that a stage writes holds ``ledger.json``::
 
-    {"format": 1, "stage": "ngrams", "version": "0.1.0", "complete": true,
+    {"format": 2, "stage": "ngrams", "version": "0.1.0", "complete": true,
      "inputs": {...}, "settings": {...}, "facts": {...},
-     "parts": {"tables-00000": {"files": {"bigrams/00000.parquet": {"bytes": 1, "sha256": "…"}}, "facts": {...}}},
+     "parts": {"tables-00000": {"files": {"bigrams/00000.parquet": {"bytes": 1, "sha256": "…", "xxh3": "…"}},
+                                "facts": {...}}},
      "sha256": "…"}
 
 The last is the digest of all the rest, so a ledger that was changed is no ledger.
@@ -52,7 +53,7 @@ from taskcatalog.progress import note
 from taskcatalog.storage import AnyPath, is_file, read_bytes
 from taskcatalog.version import __version__
 
-FORMAT = 1
+FORMAT = 2
 _STAMP = "stamp"
 """The part of an unfinished run that tells the state of its inputs."""
 _LOOKED_AT_ONCE = 16
