@@ -64,16 +64,21 @@ def test_finished_ledger_does_not_tell_the_order_of_parts(tmp_path: Path) -> Non
     assert (tmp_path / "one/ledger.json").read_bytes() == (tmp_path / "two/ledger.json").read_bytes()
 
 
-def test_journal_cut_in_its_last_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [lambda line: line[:-5], lambda line: line.replace(b"amount", b"bmount")])
+@pytest.mark.parametrize("number", range(3))
+def test_a_damaged_line_of_the_journal(tmp_path: Path, number: int, damage: Callable[[bytes], bytes]) -> None:
+    """Cut by a kill, or changed: its part alone is done again."""
     with begin(tmp_path / "out") as ledger:
-        add_part(ledger, "a")
-        add_part(ledger, "b")
+        for name in "abc":
+            add_part(ledger, name)
     journal = tmp_path / "out" / "ledger.parts.jsonl"
-    journal.write_text(journal.read_text()[:-5])
+    lines = journal.read_bytes().splitlines()
+    lines[number] = damage(lines[number])
+    journal.write_bytes(b"\n".join(lines))
     with begin(tmp_path / "out") as ledger:
-        assert list(ledger.parts) == ["a"]
-        add_part(ledger, "b")
-        assert list(Ledger.read(ledger.folder).parts) == ["a", "b"]
+        assert ledger.parts.keys() == set("abc") - {"abc"[number]}
+        add_part(ledger, "abc"[number])
+        assert list(Ledger.read(ledger.folder).parts) == list(ledger.parts)
 
 
 def test_work_files_go_when_the_stage_is_complete(tmp_path: Path) -> None:

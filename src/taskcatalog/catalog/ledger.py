@@ -10,10 +10,10 @@ A folder that a stage writes holds ``ledger.json``::
 
 The last is the digest of all the rest, so a ledger that was changed is no ledger.
 
-While the stage runs, each finished part is one line of ``ledger.parts.jsonl`` beside it; at the end these
-lines move into ``ledger.json``, sorted by name. So the ledger, and not the existence of a file, says what is
-done, and a finished ledger has no trace of the order in which parts were finished. Files under ``work/`` are
-for the stage alone and go when it is complete.
+While the stage runs, each finished part is one line of ``ledger.parts.jsonl`` beside it, with its own digest; at the
+end these lines move into ``ledger.json``, sorted by name. So the ledger, and not the existence of a file, says what is
+done, and a finished ledger has no trace of the order in which parts were finished. Files under ``work/`` are for the
+stage alone and go when it is complete.
 
 A run that goes on looks at what it finds: a part whose files are missing or changed is done again. A run that
 replaces another one's output keeps that in ``.replaced/`` until its own is complete (see ``replaced``).
@@ -189,7 +189,8 @@ class Ledger:
         described = dict(elsewhere or {}) | {at: describe(path, is_work(at)) for at, path in here.items()}
         described = dict(sorted(described.items()))
         self.parts[name] = Part(files=described, facts=dict(facts))
-        line = json.dumps({"name": name, "files": described, "facts": facts})
+        record = {"name": name, "files": described, "facts": facts}
+        line = json.dumps(record | {"sha256": digest_of(record)})
         journal = self.folder / JOURNAL
         is_new = not journal.exists()
         with naming(journal), journal.open("a") as file:
@@ -322,13 +323,14 @@ class Ledger:
         journal = self.folder / JOURNAL
         if self.complete or not is_file(journal):
             return {}
-        # A kill may have cut the last line: a line counts once its end is there.
-        lines = read_bytes(journal).rpartition(b"\n")[0].splitlines()
-        try:
-            records = [json.loads(line) for line in lines]
-            return {str(record["name"]): part_of(record, self.folder) for record in records}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise InputError(f"{journal}: is damaged ({error}): remove {self.folder} and begin anew") from error
+        parts = {}
+        for line in read_bytes(journal).splitlines():
+            # One that was cut by a kill, or damaged, counts for nothing: its part is done again.
+            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                record = json.loads(line)
+                if record.pop("sha256") == digest_of(record):
+                    parts[str(record["name"])] = part_of(record, self.folder)
+        return parts
 
     def _write(self) -> None:
         """Writes the whole ledger; the journal's lines are in it, so the journal goes."""
