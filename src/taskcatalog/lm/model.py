@@ -117,14 +117,17 @@ class TransformersModel:
     def _choose_way(self, plain: Probe) -> None:
         """Raises InputError where none gives the plain answers."""
         self.output_width = plain.answers[0].logits.shape[1]
-        self._n_layers = _largest(self._model.config.get_text_config(), "num_hidden_layers") or 1
+        config = self._model.config.get_text_config()
+        self._n_layers = _largest(config, "num_hidden_layers") or 1
+        # Which of equally good tokens a sparse attention sees may depend on how many there are: a probe may not show it.
+        picks_tokens = 0 < _largest(config, "index_topk") < plain.longest
         # Most models end in one linear layer, so D numbers say as much as V logits do. For one that does more
         # than is known here, its logits stand in for the hidden states.
         for self._ends_in_known_head, self._trunk in ((True, self._model.base_model), (False, self._model)):
             self.way = "whole prompts"
             if not self._agrees(plain):
                 continue
-            for self.way in get_args(Way):
+            for self.way in get_args(Way)[2 if picks_tokens else 0 :]:
                 if self._agrees(plain):
                     return
         if plain.is_exact:

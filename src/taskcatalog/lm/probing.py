@@ -26,6 +26,7 @@ from taskcatalog.lm.whole import call
 LONGEST_PROMPT = 18
 """In tokens, of all that commands ask."""
 _SHORT_LENGTHS = (1, 2)
+_ROWS_OF_FEW = 8
 _ROUNDING = {torch.float32: 2e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 """The most that rounding changes logits, as a share of how much they differ from one prompt to another: several times
 what was measured on models of 12 layers."""
@@ -120,10 +121,12 @@ def _longest_answers(model: Any, n_ids: int) -> tuple[NDArray[np.int64], Tensor]
 
 
 def _prompts(n_ids: int, length: int) -> NDArray[np.int64]:
-    """Prompts (rows, length) that branch at every kind of place."""
-    first, other = np.random.default_rng(0).integers(0, n_ids, (2, length))
+    """Prompts (rows, length) that branch at every kind of place; of tokens from everywhere, and of few that come again."""
+    generator = np.random.default_rng(0)
+    first, other = generator.integers(0, n_ids, (2, length))
     rows = [np.concatenate([first[:shared], other[shared:]]) for shared in (0, 1, length // 2, length - 1)]
     rows += [np.full(length, first[0]), np.linspace(n_ids - 1, 0, length).astype(np.int64), first]
+    rows += list(generator.choice(first, 4)[generator.integers(0, 4, (_ROWS_OF_FEW, length))])
     return np.unique(rows, axis=0)
 
 

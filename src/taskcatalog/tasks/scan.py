@@ -18,7 +18,7 @@ from taskcatalog.progress import note
 from taskcatalog.sizes import memory_budget
 from taskcatalog.storage import AnyPath
 from taskcatalog.tasks.asking import ask_everywhere
-from taskcatalog.tasks.checks import check_ids_known, check_tokenizer
+from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.collect import collect_part, collect_parts, merge_collected, prompts_schema
 from taskcatalog.tasks.describe import write_tasks
 from taskcatalog.tasks.prompts import n_parts
@@ -97,6 +97,7 @@ def scan(
         raise InputError(f"{source.path}: holds no tokens")
     folder = CatalogueFolder(Path(out))
     folder.check_corpus(source.corpus)
+    check_label(found.name.label, folder)
     inputs = {"store": source.corpus.fingerprint}
     decided = asdict(settings) | {"revision": found.name.revision, "dtype": found.name.dtype}
     place = folder.scan(settings.prompt_length, found.name.label)
@@ -104,6 +105,7 @@ def scan(
         if not ledger.complete:
             check_tokenizer(source.vocabulary, found, source.path)
             scorers = [_scorer(source, settings, found, device, bos_id) for device in found.devices]
+            check_length(settings.prompt_length + 1 + settings.bos, scorers[0].asker.model)
             _check_store(source, *_sequences(source, settings), scorers[0].asker.model)
             _collect(ledger, source, settings, memory_budget(memory))
             _score(ledger, scorers, settings)
