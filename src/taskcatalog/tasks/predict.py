@@ -25,7 +25,7 @@ from taskcatalog.lm.measures import answers
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.sizes import memory_budget
 from taskcatalog.tasks.asking import Asker, ask_everywhere
-from taskcatalog.tasks.checks import check_ids_known, check_tokenizer
+from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
 
 STAGE = Stage("predict", (f"[2-9]-{NUMBER}.parquet",))
@@ -81,8 +81,10 @@ def predict(
         raise SettingsError(f"label {label!r} is for one model, and {len(asked)} were given")
     found = [find_model(name, revision=one, device=device, dtype=dtype, label=label) for name, one in asked]
     labels = [model.name.label for model in found]
-    if len(set(labels)) < len(labels):
+    if len({label.lower() for label in labels}) < len(labels):
         raise SettingsError(f"two models would have the same label ({', '.join(labels)}): predict them one by one")
+    for single in labels:
+        check_label(single, folder)
     budget, vocabulary = memory_budget(memory), folder.vocabulary()
     for model in found:
         check_tokenizer(vocabulary, model, folder.path)
@@ -135,6 +137,7 @@ def _predict_one(
 
 
 def _check_tops(tops: dict[int, Path], model: LanguageModel) -> None:
+    check_length(max(tops, default=1) - 1, model)
     for n, path in tops.items():
         metadata = pq.read_metadata(path)
         for group in range(metadata.num_row_groups):

@@ -20,7 +20,7 @@ from taskcatalog.progress import note
 from taskcatalog.sizes import memory_budget
 from taskcatalog.storage import AnyPath
 from taskcatalog.tasks.asking import ask_everywhere
-from taskcatalog.tasks.checks import check_ids_known, check_tokenizer
+from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.collect import collect_part, collect_parts, merge_collected, prompts_schema
 from taskcatalog.tasks.describe import write_tasks
 from taskcatalog.tasks.prompts import n_parts
@@ -104,12 +104,14 @@ def scan(
     folder = CatalogueFolder(Path(out))
     check_apart(out, [source.path])
     folder.check_corpus(source.corpus)
+    check_label(found.name.label, folder)
     inputs = {"store": source.corpus.fingerprint}
     decided = asdict(settings) | {"revision": found.name.revision, "dtype": found.name.dtype}
     place = folder.scan(settings.prompt_length, found.name.label)
     with Ledger.begin(place, STAGE, inputs, decided, stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
             scorers = [_scorer(source, settings, found, device, bos_id) for device in found.devices]
+            check_length(settings.prompt_length + 1 + settings.bos, scorers[0].asker.model)
             with unchanged(source):
                 _check_store(source, *sequences, scorers[0].asker.model)
                 _collect(ledger, source, settings, budget)
