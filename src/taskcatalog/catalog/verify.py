@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
-from taskcatalog.catalog.database import connect, quoted
+from taskcatalog.catalog.database import connect, query_errors, quoted
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import above_count, id_columns, ngram_table, prefix_table, top_table
@@ -20,7 +20,7 @@ from taskcatalog.catalog.sorting import literal
 _LARGEST_JSD = 0.6931473  # ln 2, rounded up in float32
 
 
-def verify_catalogue(path: Path) -> list[str]:
+def verify_catalogue(path: Path, memory: str | None = None) -> list[str]:
     """Raises InputError where ``path`` is no catalogue."""
     folder = CatalogueFolder(path)
     folder.corpus()
@@ -30,10 +30,10 @@ def verify_catalogue(path: Path) -> list[str]:
         problems += ledger.damaged_files()
     if problems:  # rules about tables that are damaged anyway say nothing
         return problems
-    with connect(folder) as database:
+    with connect(folder, memory) as tables, query_errors():
         for ledger in ledgers:
             rules = {"ngrams": _ngram_problems, "predict": _prediction_problems, "scan": _scan_problems}
-            problems += rules[ledger.stage](database, ledger)
+            problems += rules[ledger.stage](tables.connection, ledger)
     return problems
 
 
