@@ -72,6 +72,7 @@ _CONFIG = click.option(
     help="YAML file with options of this command ('out: catalogue'); the command line wins.",
 )  # fmt: skip
 _FORCE = click.option("--force", is_flag=True, help="Replace the output of a different run.")
+_REPLACE = click.option("--force", is_flag=True, help="Replace a file that is there.")
 _MEMORY = click.option("--memory", metavar="SIZE", help="Memory to work within, as 8GB. Default: 8GB or half of all.")
 _WORKERS = click.option("--workers", type=int, metavar="N", help="How many to run side by side. Default: all cores.")
 _STAGING = click.option(
@@ -306,15 +307,18 @@ def plan(
 @main.command()
 @click.argument("catalog", type=_PATH)
 @click.option("--out", type=_PATH, required=True, metavar="FILE", help="The database to make.")
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@_MEMORY
+@_REPLACE
 @_CONFIG
-def duckdb(catalog: Path, out: Path, force: bool) -> None:
+def duckdb(catalog: Path, out: Path, memory: str | None, force: bool) -> None:
     """Write all tables into one DuckDB file, to be used by itself.
+
+    FILE may not be inside a catalogue or a store.
 
     \b
     taskcatalog duckdb catalogue --out catalogue.duckdb
     """
-    _print_rows(f"{out}: complete", tc.write_duckdb(catalog, out, force=force))
+    _print_rows(f"{out}: complete", tc.write_duckdb(catalog, out, memory=memory, force=force))
 
 
 @main.command()
@@ -386,27 +390,43 @@ def scan(
 @click.argument("catalog", type=_PATH)
 @click.argument("query", required=False)
 @click.option(
-    "--format", "kind", type=click.Choice(["table", "csv", "json", "parquet"]), default="table", show_default=True
+    "--format", "kind", type=click.Choice(["table", "csv", "json", "parquet"]),
+    help="Default: as the name of --out ends; on the screen, a table.",
+)  # fmt: skip
+@click.option("--out", type=_PATH, metavar="FILE", help="Write to this file instead of the screen.")
+@click.option(
+    "--verify", is_flag=True, help="Compare the files of the tables that it reads with their checksums first."
 )
-@click.option("--out", type=_PATH, help="Write to this file instead of the screen.")
+@_MEMORY
+@_REPLACE
 @_CONFIG
-def sql(catalog: Path, query: str | None, kind: Any, out: Path | None) -> None:
+def sql(
+    catalog: Path, query: str | None, kind: Any, out: Path | None, verify: bool, memory: str | None, force: bool
+) -> None:
     """Answer a SELECT over the catalogue's tables, by name; without a query, list them.
+
+    The query reads the tables and nothing else: no other file, no setting, nothing of the machine. It is stopped where
+    it needs more than --memory, after what can be was sorted on disk (in TMPDIR).
 
     \b
     taskcatalog sql catalogue "SELECT seq, sum_count, frac_max FROM top_bigrams LIMIT 20"
     """
-    from taskcatalog.display import write_result
+    from taskcatalog.catalog.outputs import check_result_file
+    from taskcatalog.display import format_of, write_result
+    from taskcatalog.sizes import memory_budget, memory_limited
 
-    opened = tc.open(catalog)
-    relation = opened.sql(query) if query else opened.describe()
-    write_result(relation, kind, out)
+    kind = kind or format_of(out)
+    if out is not None:
+        check_result_file(out, force=force)
+    with tc.open(catalog, memory=memory, verify=verify) as opened, memory_limited(memory_budget(memory)):
+        relation = opened.sql(query) if query else opened.describe()
+        write_result(relation, kind, out, force=force)
 
 
 @main.command()
 @click.argument("catalog", type=_PATH)
 @click.argument("text")
-@click.option("--limit", type=int, default=10, show_default=True, help="How many completions to show.")
+@click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="How many completions to show.")
 @_CONFIG
 def complete(catalog: Path, text: str, limit: int) -> None:
     """Show what follows TEXT in the corpus: counts, shares, and what the models say."""
@@ -427,11 +447,12 @@ def complete(catalog: Path, text: str, limit: int) -> None:
 
 @main.command()
 @click.argument("path")
+@_MEMORY
 @_with(_STORE_OPTIONS)
 @_CONFIG
-def verify(path: str, **options: Any) -> None:
+def verify(path: str, memory: str | None, **options: Any) -> None:
     """Check a store or a catalogue: checksums of all files, and the rules that hold between tables."""
-    problems = tc.verify(path, _store_options(options))
+    problems = tc.verify(path, _store_options(options), memory=memory)
     if problems:
         for problem in problems:
             click.echo(problem, err=True)

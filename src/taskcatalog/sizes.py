@@ -4,12 +4,16 @@ import os
 import re
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from taskcatalog.errors import SettingsError
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _DEFAULT = 8 * 10**9
+_ROOM = 1 << 29
+_ROOM_OF_CORE = 1 << 24
 
 
 def parse_size(text: str) -> int:
@@ -40,6 +44,37 @@ def peak_memory() -> int:
     """Bytes of memory, the most that this process ever had."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextmanager
+def memory_limited(more: int) -> Iterator[None]:
+    """Lets this process take about ``more`` bytes of memory than it has; what asks for yet more fails.
+
+    For what keeps to no limit by itself. Where the system does not count a process's memory so, as on macOS, nothing is
+    limited.
+    """
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    pages = _pages_of_data()
+    if pages is None:
+        yield
+        return
+    # Threads have stacks, and an allocator has more than it gives out.
+    room = more + _ROOM + _ROOM_OF_CORE * worker_count(None)
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + room
+    lowest = min([limit, *(one for one in before if one != resource.RLIM_INFINITY)])
+    resource.setrlimit(resource.RLIMIT_DATA, (lowest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _pages_of_data() -> int | None:
+    """Pages of memory that the system counts against a process's limit of data, where it tells."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[5])
+    except OSError:
+        return None
 
 
 def worker_count(workers: int | None) -> int:

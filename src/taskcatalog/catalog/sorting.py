@@ -1,5 +1,6 @@
 """Sorting and grouping of files that do not fit in memory: DuckDB, within a limit, spilling to disk."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,7 @@ def sorted_batches(
 
     Works within ``memory`` bytes (256 MiB at least) and a temporary folder ``spill``, which goes again.
     """
-    config: dict[str, Any] = {
-        "memory_limit": f"{max(memory, _LEAST_MEMORY)}B",
-        "temp_directory": str(spill),
-    }
-    with duckdb.connect(config=config) as database:
+    with duckdb.connect(config=limits(memory, spill)) as database:
         database.execute("SET enable_progress_bar = false")
         for batch in database.sql(query, params=list(params)).to_arrow_reader(rows):
             yield pa.Table.from_batches([batch])
@@ -39,10 +36,21 @@ def write_sorted(
     return writer
 
 
+def limits(memory: int, spill: Path) -> dict[str, Any]:
+    """DuckDB's settings to work within ``memory`` bytes, 256 MiB at least, and a temporary folder ``spill``."""
+    return {"memory_limit": f"{max(memory, _LEAST_MEMORY)}B", "temp_directory": str(spill)}
+
+
 def parquet_files(files: Iterable[Path]) -> str:
     """The table function of these files, for a query."""
-    paths = ", ".join(literal(str(path.absolute())) for path in sorted(files))
-    return f"read_parquet([{paths}])"
+    paths = ", ".join(literal(for_duckdb(path)) for path in sorted(files))
+    # Of a folder that is called 'count=3' DuckDB would make a column.
+    return f"read_parquet([{paths}], hive_partitioning = false)"
+
+
+def for_duckdb(path: Path) -> str:
+    """A path as DuckDB takes it, to which ``*``, ``?`` and ``[`` mean patterns."""
+    return re.sub(r"[*?[]", r"[\g<0>]", str(path.absolute()))
 
 
 def literal(text: str) -> str:

@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
-from taskcatalog.catalog.database import connect, quoted
+from taskcatalog.catalog.database import connect, query_errors, quoted
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import above_count, id_columns, ngram_table, prefix_table, top_table
@@ -27,7 +27,7 @@ def is_catalogue(path: Path) -> bool:
     return folder.description.is_file() or any(folder.stages())
 
 
-def verify_catalogue(path: Path) -> list[str]:
+def verify_catalogue(path: Path, memory: str | None = None) -> list[str]:
     """Problems of a catalogue, one line each."""
     folder = CatalogueFolder(path)
     problems = [f"{one}: holds files, but no ledger.json that tells them" for one in folder.folders_without_ledger()]
@@ -50,9 +50,9 @@ def verify_catalogue(path: Path) -> list[str]:
         problems += ledger.damaged_files()
     if problems:  # rules about tables that are damaged anyway say nothing
         return problems
-    with connect(folder) as database:
+    with connect(folder, memory) as tables, query_errors():
         for ledger in ledgers:
-            problems += _RULES[ledger.stage](database, ledger)
+            problems += _RULES[ledger.stage](tables.connection, ledger)
     return problems
 
 
