@@ -2,69 +2,113 @@
 
 import functools
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
-import yaml
+from click.core import ParameterSource
 
 import taskcatalog as tc
-from taskcatalog.errors import TaskcatalogError
+from taskcatalog.config import as_defaults, read_config
+from taskcatalog.errors import SettingsError, TaskcatalogError
 from taskcatalog.sizes import parse_size
+from taskcatalog.terminal import SCREEN, one_line, say, warn
 from taskcatalog.version import __version__
 
 _PATH = click.Path(path_type=Path)
 
 
-class _OneLine(click.ClickException):
-    """An error that the user can mend: one line, exit code 2."""
-
-    exit_code = 2
-
-    def show(self, file: Any = None) -> None:
-        click.echo("taskcatalog: " + " ".join(self.message.split()), err=True, file=file)
+_NEEDED_BY_MODELS = ("torch", "transformers", "safetensors")
+_OUT_OF_MEMORY = ("OutOfMemoryException", "OutOfMemoryError")
+"""DuckDB's and torch's, which are no MemoryError."""
+_STOPPED = 130
+_GIVEN = "taskcatalog.config"
+"""In a context's meta: what the configuration file gives, and the command's own context."""
 
 
 class _Commands(click.Group):
+    def main(self, args: Sequence[str] | None = None, **options: Any) -> NoReturn:  # type: ignore[override]
+        """Runs a command; whatever goes wrong is one line on the standard error stream, and an exit code."""
+        options["standalone_mode"] = False
+        try:
+            code = super().main(args, **options)
+            SCREEN.flush()
+        except Exception as error:
+            code = _tell(error)
+        sys.exit(code if isinstance(code, int) else 0)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except TaskcatalogError as error:
-            raise _OneLine(str(error)) from error
-        except ModuleNotFoundError as error:
-            if error.name not in ("torch", "transformers", "safetensors"):
-                raise
-            raise _OneLine(
-                f"this command runs a model and needs {error.name}: pip install 'taskcatalog[lm]'"
-            ) from error
-        except BrokenPipeError:  # as in 'taskcatalog sql … | head'
-            raise
-        except OSError as error:
-            raise _OneLine(f"{error.filename or 'input or output'}: {error.strerror or error}") from error
+        except SettingsError as error:
+            raise _placed(error, ctx) from error
         except KeyboardInterrupt:
-            click.echo("\ntaskcatalog: stopped; the same command goes on from here", err=True)
-            sys.exit(130)
+            warn("\ntaskcatalog: stopped; the same command goes on from here", "\n")
+            sys.exit(_STOPPED)
+
+
+def _tell(error: Exception) -> int:
+    """Says what went wrong; returns the exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    message, code = _line_and_code(error)
+    if message is None:
+        warn("".join(traceback.format_exception(error)), "\n")
+        message = "this is a defect of taskcatalog, not of what you gave it: please report it with the lines above"
+    warn(f"taskcatalog: {one_line(message)}")
+    return code
+
+
+def _line_and_code(error: Exception) -> tuple[str | None, int]:
+    if isinstance(error, TaskcatalogError):
+        return str(error), error.exit_code
+    if isinstance(error, click.Abort):
+        return "stopped", _STOPPED
+    if isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx else "taskcatalog"
+        return f"{error.format_message()} ('{command} --help' tells more)", error.exit_code
+    if isinstance(error, click.ClickException):
+        return error.format_message(), error.exit_code
+    if isinstance(error, ModuleNotFoundError) and error.name in _NEEDED_BY_MODELS:
+        return f"this command runs a model and needs {error.name}: pip install 'taskcatalog[lm]'", 2
+    if isinstance(error, MemoryError) or type(error).__name__ in _OUT_OF_MEMORY:
+        return "there is not enough memory: give a smaller --memory or fewer --workers, where the command has them", 1
+    if isinstance(error, OSError):
+        return f"{error.filename or 'input or output'}: {error.strerror or error}", 1
+    return None, 1
+
+
+def _placed(error: SettingsError, ctx: click.Context) -> SettingsError:
+    """The error with file and line, where its value stands in the configuration file."""
+    given, context = ctx.meta.get(_GIVEN, ({}, None))
+    name = error.setting
+    if context is None or name not in given or context.get_parameter_source(name) != ParameterSource.DEFAULT_MAP:
+        return error
+    return SettingsError(f"{given[name].place}: {error}", setting=name)
 
 
 def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
     """Makes the options in a YAML file this command's defaults."""
-    if path is None:
-        return
-    try:
-        content = yaml.safe_load(path.read_text("utf-8")) or {}
-    except OSError as error:
-        raise _OneLine(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise _OneLine(f"{path}: is not YAML: {error}") from error
-    if not isinstance(content, Mapping):
-        raise _OneLine(f"{path}: is not a list of 'option: value' lines")
-    known = {parameter.name for parameter in ctx.command.params} - {"config"}
-    options = {str(name).replace("-", "_"): value for name, value in content.items()}
-    if unknown := sorted(options.keys() - known):
-        names = ", ".join(sorted(str(name).replace("_", "-") for name in known))
-        raise _OneLine(f"{path}: {ctx.info_name} has no option {unknown[0]!r}; it has {names}")
-    ctx.default_map = options
+    if path is not None:
+        given = read_config(path, ctx)
+        ctx.default_map = as_defaults(given)
+        ctx.meta[_GIVEN] = given, ctx
+
+
+class _Lengths(click.ParamType):  # type: ignore[type-arg]
+    """Lengths of n-grams: one, or several with commas between them."""
+
+    name = "lengths"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        try:
+            return value if isinstance(value, tuple) else tuple(int(n) for n in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a number, or several with commas between them, as 2,3", param, ctx)
 
 
 _CONFIG = click.option(
@@ -72,6 +116,11 @@ _CONFIG = click.option(
     help="YAML file with options of this command ('out: catalogue'); the command line wins.",
 )  # fmt: skip
 _FORCE = click.option("--force", is_flag=True, help="Replace the output of a different run.")
+_LENGTHS = click.option(
+    "-n", type=_Lengths(), multiple=True, default=(2, 3), metavar="N[,N…]",
+    callback=lambda _context, _option, given: tuple(chain.from_iterable(given)),
+    help="Lengths to count, each from 1 to 5. [2,3]",
+)  # fmt: skip
 _MEMORY = click.option("--memory", metavar="SIZE", help="Memory to work within, as 8GB. Default: 8GB or half of all.")
 _WORKERS = click.option("--workers", type=int, metavar="N", help="How many to run side by side. Default: all cores.")
 _STAGING = click.option(
@@ -139,7 +188,7 @@ def demo(out: Path) -> None:
 
     The corpus is the source of this Python's standard library; tokenizer and model come with the package.
     """
-    tc.demo(out)
+    tc.demo(out, say)
 
 
 @main.command()
@@ -192,7 +241,7 @@ def tokenize(
         source, out, tokenizer, chosen,
         format=format, engine=engine, staging=staging, workers=workers, force=force,
     )  # fmt: skip
-    click.echo(f"{out}: complete, {store.n_tokens:,} tokens in {store.n_sequences:,} sequences")
+    say(f"{out}: complete, {store.n_tokens:,} tokens in {store.n_sequences:,} sequences")
 
 
 @main.command()
@@ -238,13 +287,13 @@ def convert(
     made = tc.convert(store, out, settings, options=store_options, **options)
     dropped = made["dropped_tokens"]
     rest = f"; the last, partial sequence of {dropped:,} tokens is left out" if dropped else ""
-    click.echo(f"{out}: complete, {made['tokens']:,} tokens in {made['sequences']:,} sequences{rest}")
+    say(f"{out}: complete, {made['tokens']:,} tokens in {made['sequences']:,} sequences{rest}")
 
 
 @main.command()
 @click.argument("store")
 @click.option("--out", type=_PATH, required=True, metavar="CATALOG", help="Folder of the catalogue to make.")
-@click.option("-n", type=int, multiple=True, default=(2, 3), show_default=True, help="Lengths to count, 1 to 5.")
+@_LENGTHS
 @click.option(
     "--min-prefix-count", type=int, default=1_000, show_default=True,
     help="Top tables of trigrams and longer take prefixes that occur more often.",
@@ -274,7 +323,7 @@ def ngrams(store: str, out: Path, memory: str | None, workers: int | None, force
 @main.command()
 @click.argument("store")
 @click.option("--tokens", type=int, metavar="N", help="Plan for so many tokens like the store's. Default: all of them.")
-@click.option("-n", type=int, multiple=True, default=(2, 3), show_default=True, help="Lengths to count, 1 to 5.")
+@_LENGTHS
 @click.option("--model", metavar="NAME_OR_PATH", help="Plan a scan with this model, too.")
 @click.option("--cores", type=click.IntRange(1), metavar="N", help="Of the machine that the run will be on. [these]")
 @click.option("--memory", metavar="SIZE", help="That the run may use, as 64GB. [8GB or half of all]")
@@ -300,7 +349,7 @@ def plan(
         disk = [amount(stage.temporary + stage.final), amount(stage.final)]
         rows.append([stage.stage, duration(stage.seconds), amount(stage.memory), *disk])
     for line in columns(rows, "<>>>>"):
-        click.echo(line)
+        say(line)
 
 
 @main.command()
@@ -406,7 +455,7 @@ def sql(catalog: Path, query: str | None, kind: Any, out: Path | None) -> None:
 @main.command()
 @click.argument("catalog", type=_PATH)
 @click.argument("text")
-@click.option("--limit", type=int, default=10, show_default=True, help="How many completions to show.")
+@click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="How many completions to show.")
 @_CONFIG
 def complete(catalog: Path, text: str, limit: int) -> None:
     """Show what follows TEXT in the corpus: counts, shares, and what the models say."""
@@ -415,14 +464,14 @@ def complete(catalog: Path, text: str, limit: int) -> None:
     opened = tc.open(catalog)
     found = opened.complete(text, limit)
     dropped = f" (without {visible(opened.text(found.dropped_ids))})" if found.dropped_ids else ""
-    click.echo(f"{visible(opened.text(found.prefix_ids))}{dropped}: {found.sum_count:,} occurrences")
+    say(f"{visible(opened.text(found.prefix_ids))}{dropped}: {found.sum_count:,} occurrences")
     models = [name for name in found.table.column_names if name.startswith("p_")]
     rows = [["rank", "token", "count", "share", *models]]
     for row in found.table.to_pylist():
         asked = ["" if row[name] is None else f"{row[name]:.3f}" for name in models]
         rows.append([str(row["rank"]), visible(row["token"]), f"{row['count']:,}", f"{row['share']:.3f}", *asked])
     for line in columns(rows, "><>>" + ">" * len(models)):
-        click.echo(line)
+        say(line)
 
 
 @main.command()
@@ -434,17 +483,17 @@ def verify(path: str, **options: Any) -> None:
     problems = tc.verify(path, _store_options(options))
     if problems:
         for problem in problems:
-            click.echo(problem, err=True)
-        raise _OneLine(f"{path}: {len(problems)} problem{'s' if len(problems) > 1 else ''} found")
-    click.echo(f"{path}: all is well")
+            warn(one_line(problem))
+        raise TaskcatalogError(f"{path}: {len(problems)} problem{'s' if len(problems) > 1 else ''} found")
+    say(f"{path}: all is well")
 
 
 def _print_rows(title: str, rows: Mapping[str, int]) -> None:
     from taskcatalog.display import columns
 
-    click.echo(title)
+    say(title)
     for line in columns([[name, f"{count:,}"] for name, count in rows.items()], "<>"):
-        click.echo("  " + line)
+        say("  " + line)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -11,6 +10,7 @@ import duckdb
 
 from taskcatalog.catalog.files import written_atomically
 from taskcatalog.errors import SettingsError
+from taskcatalog.terminal import SCREEN, printable
 
 TableFormat = Literal["table", "csv", "json", "parquet"]
 _SHOWN_AS = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"}
@@ -19,8 +19,7 @@ _ROWS_AT_ONCE = 10_000
 
 def visible(text: str) -> str:
     """``text`` with its whitespace drawn and what cannot be printed escaped."""
-    shown = (_SHOWN_AS.get(c) or (c if c.isprintable() else c.encode("unicode_escape").decode()) for c in text)
-    return "".join(shown)
+    return printable("".join(_SHOWN_AS.get(c, c) for c in text))
 
 
 def columns(rows: Sequence[Sequence[str]], align: str) -> list[str]:
@@ -66,7 +65,7 @@ def write_result(relation: duckdb.DuckDBPyRelation, kind: TableFormat, out: Path
 
 def _to_file_or_screen(out: Path | None, write: Any) -> None:
     if out is None:
-        write(sys.stdout)
+        write(SCREEN)
         return
     with written_atomically(out) as temporary, temporary.open("w", encoding="utf-8") as stream:
         write(stream)

@@ -11,6 +11,7 @@ from taskcatalog.corpus.documents.hub import dataset_stretches, read_dataset
 from taskcatalog.corpus.documents.jsonl import line_stretches, read_jsonl
 from taskcatalog.corpus.documents.parquet import read_parquet, row_group_stretches
 from taskcatalog.corpus.documents.text import read_text
+from taskcatalog.settings import Settings
 from taskcatalog.storage import locate
 
 
@@ -29,7 +30,7 @@ class Stretch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetChoice:
+class DatasetChoice(Settings):
     """Which part of a Hugging Face dataset."""
 
     subset: str | None = None

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.vocabulary import END_OF_TEXT_TOKENS, Vocabulary
@@ -21,12 +21,13 @@ from taskcatalog.corpus.destination import Destination, destination
 from taskcatalog.corpus.documents.find import Source, find_sources
 from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, cut_source
 from taskcatalog.corpus.find_tokenizer import find_tokenizer
-from taskcatalog.corpus.stores.open_store import DEFAULT_SEQUENCE_LENGTH
+from taskcatalog.corpus.stores.open_store import DEFAULT_SEQUENCE_LENGTH, LENGTH
 from taskcatalog.corpus.stores.token_store import STAGE, TokenStore, fingerprint_of, keep_tokenizer
 from taskcatalog.corpus.tokenizing.encoders import Engine, EngineDiffersError, choose_engine
 from taskcatalog.corpus.tokenizing.stream import Stream, sample_texts, tokenize_stream
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.progress import note
+from taskcatalog.settings import Settings, checked
 from taskcatalog.sizes import worker_count
 from taskcatalog.storage import AnyPath, locate
 
@@ -38,10 +39,10 @@ _LARGEST_PART = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenizeSettings:
+class TokenizeSettings(Settings):
     """What decides the bytes of a token store, besides the sources and the tokenizer."""
 
-    sequence_length: int = DEFAULT_SEQUENCE_LENGTH
+    sequence_length: Annotated[int, LENGTH] = DEFAULT_SEQUENCE_LENGTH
     """Tokens that a model sees together."""
     separator: Literal["end", "both", "none"] = "end"
     """Where the end-of-text id goes: after each document, before and after it, or nowhere."""
@@ -57,14 +58,8 @@ class TokenizeSettings:
     """Of a dataset on the Hugging Face hub."""
     split: str = "train"
     """Of a Hugging Face dataset."""
-
-    def __post_init__(self) -> None:
-        if self.sequence_length < 1:
-            raise SettingsError(f"sequence length is {self.sequence_length}: it must be at least 1")
-        if self.on_error not in ("stop", "skip"):
-            raise SettingsError(f"on_error is {self.on_error!r}: it must be stop or skip")
-        if self.separator not in ("end", "both", "none"):
-            raise SettingsError(f"separator is {self.separator!r}: it must be end, both or none")
+    follow_links: bool = False
+    """Whether links below a folder are read, too: what they point to may be there twice then."""
 
 
 def tokenize(
@@ -94,14 +89,14 @@ def tokenize(
     """
     settings = settings or TokenizeSettings()
     workers = worker_count(workers)
+    checked("format", format, Literal["bin", "mds"])
+    checked("engine", engine, AskedEngine)
     if format == "mds":
         to = destination(out, staging)
         tokens = to.folder.with_name(to.folder.name + ".tokens")
         tokenize(sources, tokens, tokenizer, settings, engine=engine, workers=workers, force=force)
         convert(tokens, out, ConvertSettings(format="mds"), staging=staging, workers=workers, force=force)
         return TokenStore(tokens)
-    if format != "bin":
-        raise SettingsError(f"format is {format!r}: it must be bin or mds")
     to = destination(out, staging)
     found = find_sources([sources] if isinstance(sources, str | Path) else sources)
     vocabulary = Vocabulary.read(find_tokenizer(tokenizer))
