@@ -9,7 +9,7 @@ HOUSE = Path(taskcatalog.__file__).parent
 FLOORS = [
     ["__main__"],
     ["cli"],
-    ["config"],
+    ["arguments", "config", "outcomes"],
     ["embedded"],
     ["planning", "verification"],
     ["web"],

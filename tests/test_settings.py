@@ -55,7 +55,6 @@ RULES: dict[type[Settings], dict[str, Callable[[Any], bool]]] = {
         "on_error": one_of("stop", "skip"),
         "subset": or_none(is_text),
         "split": is_text,
-        "follow_links": lambda value: type(value) is bool,
     },
     tc.StoreOptions: {
         "tokenizer": or_none(is_text),

@@ -1,94 +1,23 @@
 """The command line: one command a stage, each a thin shell of the public function of the same name."""
 
 import functools
-import sys
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
-from click.core import ParameterSource
 
 import taskcatalog as tc
+from taskcatalog.arguments import Catalogue, Lengths, Text
 from taskcatalog.config import as_defaults, read_config
-from taskcatalog.errors import SettingsError, TaskcatalogError
+from taskcatalog.errors import TaskcatalogError
+from taskcatalog.outcomes import GIVEN, Commands
 from taskcatalog.sizes import parse_size
-from taskcatalog.terminal import SCREEN, one_line, say, warn
+from taskcatalog.terminal import one_line, say, warn
 from taskcatalog.version import __version__
 
-_PATH = click.Path(path_type=Path)
-
-
-_NEEDED_BY_MODELS = ("torch", "transformers", "safetensors")
-_OUT_OF_MEMORY = ("OutOfMemoryException", "OutOfMemoryError")
-"""DuckDB's and torch's, which are no MemoryError."""
-_STOPPED = 130
-_GIVEN = "taskcatalog.config"
-"""In a context's meta: what the configuration file gives, and the command's own context."""
-
-
-class _Commands(click.Group):
-    def main(self, args: Sequence[str] | None = None, **options: Any) -> NoReturn:  # type: ignore[override]
-        """Runs a command; whatever goes wrong is one line on the standard error stream, and an exit code."""
-        options["standalone_mode"] = False
-        try:
-            code = super().main(args, **options)
-            SCREEN.flush()
-        except Exception as error:
-            code = _tell(error)
-        sys.exit(code if isinstance(code, int) else 0)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except SettingsError as error:
-            raise _placed(error, ctx) from error
-        except KeyboardInterrupt:
-            warn("\ntaskcatalog: stopped; the same command goes on from here", "\n")
-            sys.exit(_STOPPED)
-
-
-def _tell(error: Exception) -> int:
-    """Says what went wrong; returns the exit code."""
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.show()
-        return error.exit_code
-    message, code = _line_and_code(error)
-    if message is None:
-        warn("".join(traceback.format_exception(error)), "\n")
-        message = "this is a defect of taskcatalog, not of what you gave it: please report it with the lines above"
-    warn(f"taskcatalog: {one_line(message)}")
-    return code
-
-
-def _line_and_code(error: Exception) -> tuple[str | None, int]:
-    if isinstance(error, TaskcatalogError):
-        return str(error), error.exit_code
-    if isinstance(error, click.Abort):
-        return "stopped", _STOPPED
-    if isinstance(error, click.UsageError):
-        command = error.ctx.command_path if error.ctx else "taskcatalog"
-        return f"{error.format_message()} ('{command} --help' tells more)", error.exit_code
-    if isinstance(error, click.ClickException):
-        return error.format_message(), error.exit_code
-    if isinstance(error, ModuleNotFoundError) and error.name in _NEEDED_BY_MODELS:
-        return f"this command runs a model and needs {error.name}: pip install 'taskcatalog[lm]'", 2
-    if isinstance(error, MemoryError) or type(error).__name__ in _OUT_OF_MEMORY:
-        return "there is not enough memory: give a smaller --memory or fewer --workers, where the command has them", 1
-    if isinstance(error, OSError):
-        return f"{error.filename or 'input or output'}: {error.strerror or error}", 1
-    return None, 1
-
-
-def _placed(error: SettingsError, ctx: click.Context) -> SettingsError:
-    """The error with file and line, where its value stands in the configuration file."""
-    given, context = ctx.meta.get(_GIVEN, ({}, None))
-    name = error.setting
-    if context is None or name not in given or context.get_parameter_source(name) != ParameterSource.DEFAULT_MAP:
-        return error
-    return SettingsError(f"{given[name].place}: {error}", setting=name)
+_PATH, _CATALOG, _TEXT = click.Path(path_type=Path), Catalogue(), Text()
 
 
 def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -96,19 +25,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> N
     if path is not None:
         given = read_config(path, ctx)
         ctx.default_map = as_defaults(given)
-        ctx.meta[_GIVEN] = given, ctx
-
-
-class _Lengths(click.ParamType):  # type: ignore[type-arg]
-    """Lengths of n-grams: one, or several with commas between them."""
-
-    name = "lengths"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        try:
-            return value if isinstance(value, tuple) else tuple(int(n) for n in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a number, or several with commas between them, as 2,3", param, ctx)
+        ctx.meta[GIVEN] = given, ctx
 
 
 _CONFIG = click.option(
@@ -117,7 +34,7 @@ _CONFIG = click.option(
 )  # fmt: skip
 _FORCE = click.option("--force", is_flag=True, help="Replace the output of a different run.")
 _LENGTHS = click.option(
-    "-n", type=_Lengths(), multiple=True, default=(2, 3), metavar="N[,N…]",
+    "-n", type=Lengths(), multiple=True, default=(2, 3), metavar="N[,N…]",
     callback=lambda _context, _option, given: tuple(chain.from_iterable(given)),
     help="Lengths to count, each from 1 to 5. [2,3]",
 )  # fmt: skip
@@ -161,7 +78,7 @@ def _store_options(options: dict[str, Any]) -> tc.StoreOptions:
     return tc.StoreOptions(**{name: options.pop(name) for name in names})
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 def main() -> None:
     """Turn a text corpus and a causal language model into a searchable catalogue of the tasks the model can do.
@@ -182,7 +99,7 @@ def main() -> None:
 
 @main.command()
 @_CONFIG
-@click.option("--out", type=_PATH, default=Path("taskcatalog-demo"), show_default=True, help="Where the results go.")
+@click.option("--out", type=_CATALOG, default=Path("taskcatalog-demo"), show_default=True, help="Where the results go.")
 def demo(out: Path) -> None:
     """Run the whole pipeline on what comes with taskcatalog, offline.
 
@@ -193,7 +110,7 @@ def demo(out: Path) -> None:
 
 @main.command()
 @click.argument("source", nargs=-1, required=True)
-@click.option("--out", required=True, metavar="STORE", help="Folder or URL of the store to make.")
+@click.option("--out", type=_TEXT, required=True, metavar="STORE", help="Folder or URL of the store to make.")
 @click.option(
     "--tokenizer", required=True, metavar="NAME_OR_PATH", help="A tokenizer.json, a folder with one, or a hub name."
 )
@@ -209,6 +126,7 @@ def demo(out: Path) -> None:
     "--on-error", type=click.Choice(["stop", "skip"]), default="stop", show_default=True,
     help="What a document that cannot be read does: stop the run, or be left out and counted.",
 )  # fmt: skip
+@click.option("--follow-links", is_flag=True, help="Below folders, read what links point to, each file once.")
 @click.option("--subset", help="Of a dataset on the Hugging Face hub.")
 @click.option("--split", default="train", show_default=True, help="Of a Hugging Face dataset.")
 @click.option(
@@ -225,7 +143,7 @@ def demo(out: Path) -> None:
 @_CONFIG
 def tokenize(
     source: tuple[str, ...], out: str, tokenizer: str, engine: Any, format: Any, staging: Path | None,  # noqa: A002
-    workers: int | None, force: bool, **settings: Any,
+    workers: int | None, follow_links: bool, force: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Turn documents into a token store.
 
@@ -239,14 +157,14 @@ def tokenize(
     chosen = tc.TokenizeSettings(**settings)
     store = tc.tokenize(
         source, out, tokenizer, chosen,
-        format=format, engine=engine, staging=staging, workers=workers, force=force,
+        format=format, engine=engine, staging=staging, workers=workers, follow_links=follow_links, force=force,
     )  # fmt: skip
     say(f"{out}: complete, {store.n_tokens:,} tokens in {store.n_sequences:,} sequences")
 
 
 @main.command()
 @click.argument("store")
-@click.option("--out", required=True, metavar="PATH_OR_URL", help="Folder to make; for flat, the file.")
+@click.option("--out", type=_TEXT, required=True, metavar="PATH_OR_URL", help="Folder to make; for flat, the file.")
 @click.option(
     "--format", type=click.Choice(["bin", "mds", "flat"]), required=True,
     help="bin: a token store. mds: shards of MosaicML Streaming. flat: one file of ids, as tokengrams reads.",
@@ -292,7 +210,7 @@ def convert(
 
 @main.command()
 @click.argument("store")
-@click.option("--out", type=_PATH, required=True, metavar="CATALOG", help="Folder of the catalogue to make.")
+@click.option("--out", type=_CATALOG, required=True, metavar="CATALOG", help="Folder of the catalogue to make.")
 @_LENGTHS
 @click.option(
     "--min-prefix-count", type=int, default=1_000, show_default=True,
@@ -353,8 +271,8 @@ def plan(
 
 
 @main.command()
-@click.argument("catalog", type=_PATH)
-@click.option("--out", type=_PATH, required=True, metavar="FILE", help="The database to make.")
+@click.argument("catalog", type=_CATALOG)
+@click.option("--out", type=_CATALOG, required=True, metavar="FILE", help="The database to make.")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @_CONFIG
 def duckdb(catalog: Path, out: Path, force: bool) -> None:
@@ -367,7 +285,7 @@ def duckdb(catalog: Path, out: Path, force: bool) -> None:
 
 
 @main.command()
-@click.argument("catalog", type=_PATH)
+@click.argument("catalog", type=_CATALOG)
 @click.option(
     "--model", "models", multiple=True, required=True, metavar="NAME_OR_PATH",
     help="Hub name or folder; 'pythia' for all eight deduplicated sizes. May be given several times.",
@@ -387,7 +305,7 @@ def predict(catalog: Path, models: tuple[str, ...], revisions: str | None, **opt
 @main.command()
 @click.argument("store")
 @click.option("--model", required=True, metavar="NAME_OR_PATH", help="Hub name or folder.")
-@click.option("--out", type=_PATH, required=True, metavar="CATALOG", help="The catalogue to add the table to.")
+@click.option("--out", type=_CATALOG, required=True, metavar="CATALOG", help="The catalogue to add the table to.")
 @click.option("--prompt-length", type=int, default=4, show_default=True, help="Tokens of the short prompt.")
 @click.option("--min-probability", type=float, default=0.5, show_default=True, help="p_long must be above this.")
 @click.option("--min-divergence", type=float, default=0.5, show_default=True, help="In nats; must be above this.")
@@ -432,12 +350,12 @@ def scan(
 
 
 @main.command()
-@click.argument("catalog", type=_PATH)
-@click.argument("query", required=False)
+@click.argument("catalog", type=_CATALOG)
+@click.argument("query", type=_TEXT, required=False)
 @click.option(
     "--format", "kind", type=click.Choice(["table", "csv", "json", "parquet"]), default="table", show_default=True
 )
-@click.option("--out", type=_PATH, help="Write to this file instead of the screen.")
+@click.option("--out", type=_CATALOG, help="Write to this file instead of the screen.")
 @_CONFIG
 def sql(catalog: Path, query: str | None, kind: Any, out: Path | None) -> None:
     """Answer a SELECT over the catalogue's tables, by name; without a query, list them.
@@ -453,8 +371,8 @@ def sql(catalog: Path, query: str | None, kind: Any, out: Path | None) -> None:
 
 
 @main.command()
-@click.argument("catalog", type=_PATH)
-@click.argument("text")
+@click.argument("catalog", type=_CATALOG)
+@click.argument("text", type=_TEXT)
 @click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="How many completions to show.")
 @_CONFIG
 def complete(catalog: Path, text: str, limit: int) -> None:
@@ -475,7 +393,7 @@ def complete(catalog: Path, text: str, limit: int) -> None:
 
 
 @main.command()
-@click.argument("path")
+@click.argument("path", type=_TEXT)
 @_with(_STORE_OPTIONS)
 @_CONFIG
 def verify(path: str, **options: Any) -> None:

@@ -19,6 +19,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.settings import is_text
 
 _MOST_BYTES = 1 << 18
 _TAG = "tag:yaml.org,2002:"
@@ -118,7 +119,7 @@ def _text(node: Node, place: str) -> str:
         raise SettingsError(f"{place}: has no value: give one, or leave the line out")
     _check_tag(node, _TYPES, place)
     text = str(node.value)
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_text(text):
         raise SettingsError(f"{place}: holds a character that no name or text can have ({text!a})")
     return text
 

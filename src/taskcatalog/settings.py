@@ -87,7 +87,7 @@ def _as(value: Any, kind: Any) -> Any:
     if kind is NoneType:
         return None if value is None else _WRONG
     if kind is str:
-        return value if isinstance(value, str) and _is_text(value) else _WRONG
+        return value if isinstance(value, str) and is_text(value) else _WRONG
     if type(value).__name__ in ("bool", "bool_"):
         return bool(value) if kind is bool else _WRONG
     if kind is int:
@@ -112,9 +112,9 @@ def _finite(value: Any) -> Any:
     return number if math.isfinite(number) else _WRONG
 
 
-def _is_text(value: str) -> bool:
+def is_text(value: str) -> bool:
     """Half of a surrogate pair is no character, and NUL ends a text for the libraries below."""
-    return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+    return (value.isascii() and "\0" not in value) or not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value)
 
 
 def _described(kind: Any) -> str:

@@ -93,6 +93,7 @@ def scan(
         if not ledger.complete:
             check_tokenizer(source.vocabulary, found, source.path)
             scorers = [_scorer(source, settings, found, device, bos_id) for device in found.devices]
+            _advise_on_tokens(source, settings)
             _check_store(source, *_sequences(source, settings), scorers[0].asker.model)
             _collect(ledger, source, settings, memory_budget(memory))
             _score(ledger, scorers, settings)
@@ -110,6 +111,14 @@ def _sequences(store: Store, settings: ScanSettings) -> tuple[int, int]:
     if settings.max_tokens is None:
         return first, store.n_sequences
     return first, min(first + max(1, settings.max_tokens // store.corpus.sequence_length), store.n_sequences)
+
+
+def _advise_on_tokens(store: Store, settings: ScanSettings) -> None:
+    length = store.corpus.sequence_length
+    if settings.max_tokens is not None and settings.max_tokens < min(length, store.n_tokens):
+        note(
+            f"--max-tokens {settings.max_tokens:,} is less than one sequence: all {length:,} tokens of one are scanned"
+        )
 
 
 def _scorer(

@@ -58,8 +58,6 @@ class TokenizeSettings(Settings):
     """Of a dataset on the Hugging Face hub."""
     split: str = "train"
     """Of a Hugging Face dataset."""
-    follow_links: bool = False
-    """Whether links below a folder are read, too: what they point to may be there twice then."""
 
 
 def tokenize(
@@ -72,6 +70,7 @@ def tokenize(
     engine: AskedEngine = "auto",
     staging: str | Path | None = None,
     workers: int | None = None,
+    follow_links: bool = False,
     force: bool = False,
 ) -> TokenStore:
     """Makes a token store (``bin``) or a set of MDS shards (``mds``) at ``out``; returns the token store.
@@ -79,6 +78,7 @@ def tokenize(
     ``sources`` are paths, folders, patterns, URLs or names of datasets (see ``documents.find``). ``tokenizer`` is
     a ``tokenizer.json``, a folder with one, or a hub name. The same call again goes on where it was stopped, or
     opens the finished store. ``engine`` forces one of the two engines (see ``encoders``); their ids are the same.
+    With ``follow_links``, links below a folder are read, too, if what they point to is not there anyway.
 
     ``out`` may be a URL: then ``staging`` is a folder for what is not uploaded yet, by default in the user's
     cache. MDS is converted from a token store that is kept beside it, in ``out`` + ``.tokens`` or, for a URL, in
@@ -94,11 +94,12 @@ def tokenize(
     if format == "mds":
         to = destination(out, staging)
         tokens = to.folder.with_name(to.folder.name + ".tokens")
-        tokenize(sources, tokens, tokenizer, settings, engine=engine, workers=workers, force=force)
+        more: dict[str, Any] = {"engine": engine, "workers": workers, "follow_links": follow_links, "force": force}
+        tokenize(sources, tokens, tokenizer, settings, **more)
         convert(tokens, out, ConvertSettings(format="mds"), staging=staging, workers=workers, force=force)
         return TokenStore(tokens)
     to = destination(out, staging)
-    found = find_sources([sources] if isinstance(sources, str | Path) else sources)
+    found = find_sources([sources] if isinstance(sources, str | Path) else sources, follow_links)
     vocabulary = Vocabulary.read(find_tokenizer(tokenizer))
     end_of_text = _end_of_text(vocabulary, settings)
     inputs = {"tokenizer": vocabulary.sha256, "sources": _description(found)}
@@ -110,6 +111,7 @@ def tokenize(
             keep_tokenizer(ledger, vocabulary, to)
             facts = _facts(ledger, end_of_text, used)
             _say_skipped(ledger, facts["skipped"])
+            _say_doubtful(ledger, settings, facts["documents"])
             ledger.finish(facts)
         to.publish(ledger)
     return TokenStore(locate(out))
@@ -169,7 +171,7 @@ def _end_of_text(vocabulary: Vocabulary, settings: TokenizeSettings) -> int | No
 def _description(sources: list[Source]) -> dict[str, Any]:
     digest = hashlib.sha256()
     for source in sources:
-        digest.update(f"{source.name}\t{source.n_bytes}\n".encode())
+        digest.update(f"{source.name}\t{source.n_bytes}\n".encode("utf-8", "surrogateescape"))
     n_bytes = sum(source.n_bytes for source in sources)
     return {"files": len(sources), "bytes": n_bytes, "sha256": digest.hexdigest()}
 
@@ -184,6 +186,17 @@ def _say_skipped(ledger: Ledger, skipped: int) -> None:
     if skipped:
         first = next(part.facts["problems"][0] for part in ledger.parts.values() if part.facts.get("problems"))
         note(f"{skipped:,} documents or files could not be read and were left out, the first of them: {first}")
+
+
+def _say_doubtful(ledger: Ledger, settings: TokenizeSettings, n_documents: int) -> None:
+    def total(fact: str) -> int:
+        return sum(part.facts.get(fact, 0) for part in ledger.parts.values())
+
+    if missing := total("without_meta"):
+        which = "no document has" if missing == n_documents else f"{missing:,} of {n_documents:,} documents do not have"
+        note(f"{which} the field {settings.meta!r} that --meta names: nothing is kept there")
+    if texts := total("json_texts"):
+        note(f"{texts:,} .json files have no text in a field {settings.field!r} and were taken as texts")
 
 
 def _streams(
