@@ -319,7 +319,9 @@ def test_devices_that_are_not_here(tmp_path: Path, device: str) -> None:
     if device == "cuda:7" and torch.cuda.device_count() > 7:
         pytest.skip("there are eight GPUs here")
     model = save_model("llama", tmp_path / "m")
-    with pytest.raises(SettingsError, match=f"device '{device.split(',')[-2] if ',,' in device else device}'") as raised:
+    with pytest.raises(
+        SettingsError, match=f"device '{device.split(',')[-2] if ',,' in device else device}'"
+    ) as raised:
         find_model(str(model), device=device)
     assert "\n" not in str(raised.value)
 

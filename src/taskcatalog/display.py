@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import count
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from taskcatalog.catalog.database import query_errors, rows_of
 from taskcatalog.catalog.outputs import result_file
 from taskcatalog.errors import SettingsError
+from taskcatalog.terminal import SCREEN, printable
 
 TableFormat = Literal["table", "csv", "json", "parquet"]
 _SHOWN_AS = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"}
@@ -27,8 +27,7 @@ _NOT_FINITE = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 
 def visible(text: str) -> str:
     """``text`` with its whitespace drawn and what cannot be printed escaped."""
-    shown = (_SHOWN_AS.get(c) or (c if c.isprintable() else c.encode("unicode_escape").decode()) for c in text)
-    return "".join(shown)
+    return printable("".join(_SHOWN_AS.get(c, c) for c in text))
 
 
 def columns(rows: Sequence[Sequence[str]], align: str) -> list[str]:
@@ -96,7 +95,7 @@ def write_result(
 
 def _to_file_or_screen(out: Path | None, write: Any, force: bool) -> None:
     if out is None:
-        write(sys.stdout)
+        write(SCREEN)
         return
     with result_file(out, force=force) as temporary, temporary.open("w", encoding="utf-8") as stream:
         write(stream)

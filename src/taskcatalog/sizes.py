@@ -7,18 +7,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 from taskcatalog.errors import SettingsError
+from taskcatalog.settings import Between, checked
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _DEFAULT = 8 * 10**9
 _ROOM = 1 << 29
 _ROOM_OF_CORE = 1 << 24
+MOST_WORKERS = 1_024
+"""Of one command: each is a thread or a process."""
 
 
 def parse_size(text: str) -> int:
     """Bytes in ``text``; decimal units (GB) and binary ones (GiB), in any case."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?\s*", text.lower())
+    match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]+)?)\s*([kmgt]i?|)b?\s*", str(text).lower())
     if match is None:
         raise SettingsError(f"{text!r} is not a size in bytes: write it as 500MB, 8GB or 2GiB")
     return int(float(match[1]) * _UNITS[match[2]])
@@ -82,6 +86,5 @@ def worker_count(workers: int | None) -> int:
     if workers is None:
         affinity = getattr(os, "sched_getaffinity", None)
         return len(affinity(0)) if affinity else os.cpu_count() or 1
-    if workers < 1:
-        raise SettingsError(f"workers is {workers}: it must be at least 1")
-    return workers
+    number: int = checked("workers", workers, Annotated[int, Between(1, MOST_WORKERS)])
+    return number

@@ -32,6 +32,12 @@ def locate(name: str | AnyPath) -> AnyPath:
     """The path that a name or URL means. Raises InputError for a protocol that nothing here speaks."""
     if not isinstance(name, str):
         return name
+    try:
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name!a}: is no name of a file: it holds half of a character") from error
+    if "\0" in name:
+        raise InputError(f"{name!a}: is no name of a file: it holds a NUL character")
     if "://" not in name:
         return Path(name)
     try:

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,8 @@ from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import Run, StoredRun
 from taskcatalog.counting.tables import table_parts, write_tables, write_unigrams
 from taskcatalog.counting.top import write_top_table
-from taskcatalog.errors import SettingsError
 from taskcatalog.progress import progress_bar
+from taskcatalog.settings import COUNT, SHARE, Between, Settings
 from taskcatalog.sizes import memory_budget, worker_count
 from taskcatalog.storage import AnyPath
 
@@ -31,24 +32,19 @@ _FILES = (f"{ngram_table(1)}.parquet", *_TOPS, *(f"{name}/{NUMBER}.parquet" for 
 
 
 @dataclass(frozen=True, kw_only=True)
-class NgramSettings:
+class NgramSettings(Settings):
     """What decides the bytes of the tables, besides the store."""
 
-    n: tuple[int, ...] = (2, 3)
+    n: Annotated[tuple[int, ...], Between(1, MAX_N)] = (2, 3)
     """Lengths to count, each from 1 to 5; unigrams are always there."""
-    min_prefix_count: int = 1_000
+    min_prefix_count: Annotated[int, COUNT] = 1_000
     """Top tables of trigrams and longer take prefixes that occur more often than this."""
-    min_share: float = 0.5
+    min_share: Annotated[float, SHARE] = 0.5
     """Top tables take prefixes whose most frequent completion has a share above this."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "n", tuple(sorted(set(self.n))))
-        if not self.n or self.n[0] < 1 or self.n[-1] > MAX_N:
-            raise SettingsError(f"n is {', '.join(map(str, self.n)) or 'empty'}: each must be from 1 to {MAX_N}")
-        if self.min_prefix_count < 0:
-            raise SettingsError(f"min prefix count is {self.min_prefix_count}: it must be 0 or more")
-        if not 0 <= self.min_share < 1:
-            raise SettingsError(f"min share is {self.min_share}: it must be from 0 to below 1")
 
 
 STAGE = Stage("ngrams", _FILES, defaults_of(NgramSettings))

@@ -151,7 +151,9 @@ class TransformersModel:
         head = self._model.get_output_embeddings()
         if not isinstance(head, torch.nn.Linear):
             raise TypeError(f"the output layer is {type(head).__name__}")
-        return self._finished(linear(hidden_BD, head.weight[columns], None if head.bias is None else head.bias[columns]))
+        return self._finished(
+            linear(hidden_BD, head.weight[columns], None if head.bias is None else head.bias[columns])
+        )
 
     def _finished(self, logits: Tensor) -> Tensor:
         """What some models do after the linear layer."""

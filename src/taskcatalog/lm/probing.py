@@ -9,7 +9,7 @@ The prompts are as long as any command asks, one and two tokens long, and of tok
 branch at the first token, the last one and in the middle.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
