@@ -139,9 +139,7 @@ class Breaker:
                 return self._resumed[left]
         ended = server.run(self.stage.command(self.world, place))
         problem = None
-        if wrong := ended.problem():
-            problem = f"the same command again: {wrong}"
-        elif wrong := self._difference(place):
+        if (wrong := ended.problem()) or (wrong := self._difference(place)):
             problem = f"the same command again: {wrong}"
         problem = problem and problem.replace(str(place), "…")
         with self._lock:
@@ -165,10 +163,10 @@ class Breaker:
 
     @cached_property
     def _expected(self) -> dict[str, str]:
-        return _content(self._whole)
+        return content_of(self._whole)
 
     def _difference(self, place: Path) -> str | None:
-        return difference(_content(place), self._expected)
+        return difference(content_of(place), self._expected)
 
 
 def judge(case: Case, world: World, folder: Path, server: Server) -> Judgement:
@@ -205,12 +203,14 @@ def _telling(operations: list[Operation]) -> list[int]:
     return numbers
 
 
-def _content(place: Path) -> dict[str, str]:
+def content_of(place: Path) -> dict[str, str]:
     """``tree``, with a database by the rows of its tables: DuckDB's bytes are not the same twice."""
     found = tree(place)
     for path in place.glob("*.duckdb"):
         with duckdb.connect(str(path), read_only=True) as database:
-            names = [name for (name,) in database.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()]
+            names = [
+                name for (name,) in database.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()
+            ]
             rows = [(name, sorted(map(str, database.execute(f'FROM "{name}"').fetchall()))) for name in names]
         found[path.name] = hashlib.sha256(repr(rows).encode()).hexdigest()
     return found

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +52,7 @@ class Ended:
         if self.code not in codes:
             return f"exit code {self.code}, not {' or '.join(map(str, codes))}: {' | '.join(said)[-300:]}"
         if self.code:
-            if not said or not said[-1].startswith("taskcatalog: "):
+            if not said or not said[-1].startswith(("taskcatalog: ", "Error: ")):  # Error: of click
                 return f"no line says what is wrong: {' | '.join(said)[-300:]}"
             if names and not any(name in said[-1] for name in names):
                 return f"the line names no file: {said[-1][:300]}"
@@ -92,9 +92,9 @@ class Server:
         watch: Watch | None = None,
         script: Path | None = None,
         seconds: float = SECONDS,
-        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> Ended:
-        """Runs a command, or with ``script`` a Python program."""
+        """Runs a command, or with ``script`` a Python program; in ``folder``, if it matters where."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         if self._started is None:
@@ -107,13 +107,12 @@ class Server:
         words = tuple(map(str, arguments))
         asked = {
             "arguments": words,
-            "folder": str(self._folder),
+            "folder": str(folder or self._folder),
             "out": str(out),
             "err": str(err),
             "watch": str(watch.folder) if watch else None,
             "script": str(script) if script else None,
             "seconds": seconds,
-            "environment": dict(environment or {}),
         }
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()

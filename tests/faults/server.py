@@ -40,7 +40,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    names = sorted(Path(f"/proc/self/task/{thread}/comm").read_text().strip() for thread in os.listdir("/proc/self/task"))
+    names = sorted((thread / "comm").read_text().strip() for thread in Path("/proc/self/task").iterdir())
     print(json.dumps({"threads": names}), file=answers, flush=True)
     for line in sys.stdin:
         print(json.dumps(_run(json.loads(line))), file=answers, flush=True)
@@ -50,7 +50,7 @@ def _load_kernels() -> None:
     """Loads what Numba has compiled before; where it is not to be found so, each fork loads it by itself."""
     for module in ("taskcatalog.counting.kernels", "taskcatalog.corpus.stores.kernels"):
         for kernel in vars(import_module(module)).values():
-            compiled = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
+            compiled: Any = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
             for signature, *_ in compiled._load_index() if hasattr(compiled, "_load_index") else ():
                 kernel.compile(signature)
 
@@ -105,7 +105,6 @@ def _be_the_command(asked: dict[str, Any]) -> None:
             os.dup2(descriptor, number)
             os.close(descriptor)
         os.chdir(asked["folder"])
-        os.environ.update(asked["environment"])
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         sys.argv = ["taskcatalog", *asked["arguments"]]
         if asked["watch"]:

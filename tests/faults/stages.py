@@ -9,10 +9,13 @@ import gzip
 import hashlib
 import inspect
 import json
+import json.decoder
+import json.scanner
 import lzma
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -151,7 +154,16 @@ def _store(world: World, place: Path) -> None:
 
 
 _QUERY = "SELECT * FROM top_bigrams"
-_SHARDS = ("--workers", 1, "--size-limit", "2KB")
+
+
+def _ask(kind: str, _: World, place: Path) -> list[object]:
+    return ["sql", place / "c", _QUERY, "--format", kind, "--out", place / "rows"]
+
+
+def _convert(kind: str, world: World, place: Path) -> list[object]:
+    small = ["--size-limit", "2KB"] if kind == "mds" else []
+    return ["convert", world.store, "--format", kind, "--out", place / f"converted.{kind}", "--workers", 1, *small]
+
 
 STAGES = {
     stage.name: stage
@@ -168,30 +180,15 @@ STAGES = {
             _store,
             lambda w, p: w.tokenize(p / "store", "--workers", 1, "--separator", "both", "--force"),
         ),
-        Stage(
-            "convert-bin", _nothing, lambda w, p: ["convert", w.store, "--format", "bin", "--out", p / "b", *_SHARDS[:2]]
-        ),
-        Stage("convert-mds", _nothing, lambda w, p: ["convert", w.store, "--format", "mds", "--out", p / "m", *_SHARDS]),
-        Stage(
-            "convert-flat",
-            _nothing,
-            lambda w, p: ["convert", w.store, "--format", "flat", "--out", p / "f.bin", *_SHARDS[:2]],
-        ),
+        *(Stage(f"convert-{kind}", _nothing, partial(_convert, kind)) for kind in ("bin", "mds", "flat")),
         Stage("ngrams", _nothing, lambda w, p: w.ngrams(p / "c")),
         Stage("ngrams-spilled", _nothing, lambda w, p: w.ngrams(p / "c", "--memory", "30KB")),
         Stage("ngrams-forced", _counted, lambda w, p: w.ngrams(p / "c", "-n", 2, "--force")),
         Stage("predict", _counted, lambda w, p: w.predict(p / "c")),
         Stage("scan", _counted, lambda w, p: w.scan(p / "c")),
         Stage("scan-alone", _nothing, lambda w, p: w.scan(p / "c")),
-        Stage("duckdb", _full, lambda w, p: ["duckdb", p / "c", "--out", p / "c.duckdb"]),
-        *(
-            Stage(
-                f"sql-{kind}",
-                _counted,
-                lambda w, p, kind=kind: ["sql", p / "c", _QUERY, "--format", kind, "--out", p / "rows"],  # type: ignore[misc]
-            )
-            for kind in ("table", "csv", "json", "parquet")
-        ),
+        Stage("duckdb", _full, lambda _, p: ["duckdb", p / "c", "--out", p / "c.duckdb"]),
+        *(Stage(f"sql-{kind}", _counted, partial(_ask, kind)) for kind in ("table", "csv", "json", "parquet")),
     )
 }
 
