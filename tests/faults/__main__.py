@@ -50,6 +50,7 @@ class Report:
 
     counts: dict[str, Count] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
 
     def take(self, what: str, case: object, problems: Iterable[str | None]) -> None:
         count = self.counts.setdefault(what, Count(what))
@@ -59,6 +60,14 @@ class Report:
         for problem in found:
             self.failures.append(f"{case}\n    {problem}")
             print(self.failures[-1], flush=True)
+
+    def say(self, group: str) -> None:
+        """How far it is, after a group of cases."""
+        done = sum(count.done for count in self.counts.values())
+        seconds = time.monotonic() - self.started
+        print(
+            f"{seconds:6.0f} s  {done:6,} done, {len(self.failures):4,} failures: {group}", file=sys.stderr, flush=True
+        )
 
     def table(self) -> str:
         rows = [f"| {count.what} | {count.done:,} | {count.well:,} |" for count in self.counts.values()]
@@ -86,7 +95,9 @@ class Run:
 
     def each(self, cases: Iterable[T], judge: Callable[[T, Server], tuple[str, list[str]]]) -> None:
         """Judges the cases side by side: ``judge`` says what was broken, and what is wrong."""
-        for case, (what, problems) in self.executor.map(lambda one: (one, judge(one, self.servers.mine())), cases):
+        cases = list(cases)
+        mapped = map if len(cases) == 1 else self.executor.map  # one needs no more servers
+        for case, (what, problems) in mapped(lambda one: (one, judge(one, self.servers.mine())), cases):
             self.report.take(what, case, problems)
 
 
@@ -115,6 +126,7 @@ def run_broken(run: Run, stages: Sequence[str], hows: Sequence[str], at: int | N
             return _WORDS[case.how], problems
 
         run.each(cases, judge)
+        run.report.say(name)
         shutil.rmtree(breaker.folder)
 
 
@@ -124,6 +136,7 @@ def run_pairs(run: Run, chosen: Sequence[Pair]) -> None:
         for pair in run.chosen(chosen):
             result = rivals.judge(pair, one, other)
             run.report.take("two commands at once", pair, [result.problem])
+    run.report.say("pairs")
 
 
 def run_damage(run: Run, names: Sequence[str], file: str | None, how: str | None) -> None:
@@ -141,6 +154,7 @@ def run_damage(run: Run, names: Sequence[str], file: str | None, how: str | None
             return f"a file of {damage.subject} damaged", examined.problems
 
         run.each(damages, judge)
+        run.report.say(f"files of {name}")
         shutil.rmtree(examiner.folder)
 
 
@@ -159,6 +173,7 @@ def run_hostile(run: Run, chosen: Sequence[Input]) -> None:
             return f"hostile {what}", [verdict.problem] if verdict.problem else []
 
         run.each(group, judge)
+        run.report.say(target)
 
 
 def main() -> int:
@@ -175,12 +190,11 @@ def main() -> int:
     asked = parser.parse_args()
     if (reason := why_not()) is not None and asked.kind in ("all", "broken"):
         print(f"left out, broken operations: {reason}")
-    started, report = time.monotonic(), Report()
+    report = Report()
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
-        with Server(folder / "first") as server:
-            world = make_world(folder / "world", server)
         with servers(folder / "servers") as pool, ThreadPoolExecutor(asked.workers) as executor:
+            world = make_world(folder / "world", pool.mine())
             run = Run(world, folder, pool, executor, report, asked.share)
             if asked.kind in ("all", "broken") and reason is None:
                 run_broken(
@@ -197,7 +211,7 @@ def main() -> int:
                 run_hostile(run, seeded or run.chosen(many))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"\n{report.table()}\n\n{len(report.failures)} failures, {time.monotonic() - started:.0f} s")
+    print(f"\n{report.table()}\n\n{len(report.failures)} failures, {time.monotonic() - report.started:.0f} s")
     return int(bool(report.failures))
 
 
