@@ -83,7 +83,8 @@ class Server:
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait()
+        with self._process:  # waits, and closes the other pipe
+            pass
 
     def run(
         self,

@@ -43,6 +43,8 @@ class Subject:
     """The command that verifies them, if checksums are kept of all their content."""
     answers: bool = True
     """Whether another answer is wrong: not where nothing tells one content from another."""
+    writes: bool = False
+    """Whether the commands write to the folder itself: then their answer is what is in it, but for what was damaged."""
     spare: tuple[str, ...] = ()
     """Files that the others do not need: nothing has to tell of their loss."""
 
@@ -174,6 +176,7 @@ SUBJECTS = {
             _copied("counted"),
             lambda world, place, _: [world.predict(place / "counted"), world.scan(place / "counted")],
             _verified("counted"),
+            writes=True,
         ),
         Subject(
             "model",
@@ -195,7 +198,7 @@ SUBJECTS = {
             answers=False,
         ),
         *(
-            Subject(f"stopped-{stage}", _stopped(stage, after), _ask_stage(stage))
+            Subject(f"stopped-{stage}", _stopped(stage, after), _ask_stage(stage), writes=True)
             for stage, after in (
                 ("tokenize", 0.6),
                 ("ngrams-spilled", 0.5),
@@ -298,12 +301,15 @@ class Examiner:
     world: World
     subject: Subject
     folder: Path
-    _answers: list[str] = field(default_factory=list)
+    _answers: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    """What each command says and makes, of files that nothing happened to."""
+    _given: dict[str, str] = field(default_factory=dict)
     _number: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def begin(self, server: Server) -> None:
         self._whole.mkdir(parents=True)
         self.subject.make(self.world, self._whole, server)
+        self._given = tree(self._whole)
         place, out = self._copy()
         if self.subject.verify is not None:
             ended = server.run(self.subject.verify(place))
@@ -334,7 +340,10 @@ class Examiner:
             WAYS[way](path, random.Random(zlib.crc32(str(damage).encode())))
             if path.is_file() and _same(path, self._whole / damage.file):
                 return Examined(damage, [])
-            problems = [*self._verify_problems(damage, place, server), *self._answer_problems(place, out, server)]
+            there = tree(place)
+            harmed = {name for name in there.keys() | self._given.keys() if there.get(name) != self._given.get(name)}
+            problems = list(self._verify_problems(damage, place, server))
+            problems += self._answer_problems(place, out, server, harmed)
             return Examined(damage, [problem.replace(str(place), "…") for problem in problems])
         finally:
             shutil.rmtree(place.parent)
@@ -350,20 +359,22 @@ class Examiner:
         elif not any(name in ended.err for name in _names(damage)):
             yield f"verify does not name the file: {ended.err.strip().splitlines()[0][:200]}"
 
-    def _answer_problems(self, place: Path, out: Path, server: Server) -> Iterator[str]:
-        for command, whole in zip(self.subject.ask(self.world, place, out), self._answers, strict=True):
+    def _answer_problems(self, place: Path, out: Path, server: Server, harmed: set[str]) -> Iterator[str]:
+        for command, (said, made) in zip(self.subject.ask(self.world, place, out), self._answers, strict=True):
             ended = server.run(command)
             if problem := ended.problem((0, 1, 2)):
                 yield f"{command[0]}: {problem}"
-            elif not ended.code and self.subject.answers and self._answer(ended.out, place, out) != whole:
-                yield f"{command[0]}: another answer, and nothing said"
+            elif not ended.code and self.subject.answers:
+                says, makes = self._answer(ended.out, place, out)
+                besides = {name for name in made.keys() | makes.keys() if made.get(name) != makes.get(name)} - harmed
+                if says != said or besides:
+                    what = sorted(besides)[0] if besides else "what it says"
+                    yield f"{command[0]}: another answer, and nothing said ({what})"
 
-    def _answer(self, said: str, place: Path, out: Path) -> str:
-        """What a command said and made; where it adds to what it reads, only what the ledgers there say."""
-        made = tree(out)
-        if any(command for command in self.subject.ask(self.world, place, out) if str(out) not in map(str, command)):
-            made |= {name: digest for name, digest in tree(place).items() if self.subject.name.startswith("stopped")}
-        return said.replace(str(place), "P").replace(str(out), "O") + json.dumps(made)
+    def _answer(self, said: str, place: Path, out: Path) -> tuple[str, dict[str, str]]:
+        """What a command said and made."""
+        made = tree(place if self.subject.writes else out)
+        return said.replace(str(place), "…").replace(str(out), "…"), made
 
     @property
     def _whole(self) -> Path:
