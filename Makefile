@@ -5,7 +5,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types faults bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/taskcatalog demo
@@ -19,6 +19,9 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy
+
+faults: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python -m faults
 
 bench: $(INSTALLED)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"

@@ -25,12 +25,12 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from upath import UPath
 
 import taskcatalog as tc
+from faults.kills import command, kill_ever_later, kill_until_done, run
 from helpers import answer, refusal, texts_of, tree, write_jsonl
 from taskcatalog.corpus.stores.store import Store
 from taskcatalog.corpus.stores.token_store import TokenStore
 from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.storage import AnyPath
-from test_kills import command, kill_ever_later, kill_until_done, run
 
 Rows = list[list[int]]
 MDS = tc.ConvertSettings(format="mds")

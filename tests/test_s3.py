@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
@@ -25,9 +24,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 import taskcatalog as tc
+from faults.kills import command, kill_once
 from helpers import refusal, tree
 from taskcatalog.errors import InputError
-from test_kills import command
 
 N_IDS = 3_000
 
@@ -203,15 +202,7 @@ def test_kills(flat: Path, tmp_path: Path, bucket: Any, to: str) -> None:
 def killed_after_files(writing: list[str], bucket: Any, n_files: int) -> bool:
     """Starts the command, kills it once so many more files are in the bucket; False if it ended first."""
     goal = len(list(bucket.objects.all())) + n_files
-    process = subprocess.Popen(writing, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None:
-        if len(list(bucket.objects.all())) >= goal:
-            process.kill()
-            process.wait()
-            return True
-        time.sleep(0.02)
-    assert process.returncode == 0
-    return False
+    return kill_once(writing, lambda: len(list(bucket.objects.all())) >= goal)
 
 
 @pytest.mark.parametrize("proxy", [60_000], indirect=True)

@@ -4,10 +4,8 @@ import gzip
 import json
 import random
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 import taskcatalog as tc
+from faults.kills import command, kill_once
 from helpers import invoke, refusal, texts_of, tree, write_jsonl
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.vocabulary import Vocabulary
@@ -346,13 +345,10 @@ def test_a_large_compressed_file_goes_on_where_it_was_killed(demo_data: Path, tm
     parts = sorted(path.name for path in (tmp_path / "never/tokens").iterdir())
     assert parts == ["00000-00000.bin", "00000-00001.bin", "00000-00002.bin"]
     killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "taskcatalog", *map(str, arguments), str(killed)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     journal = killed / "ledger.parts.jsonl"
-    while process.poll() is None and not (journal.exists() and b"tokens/00000-00000.bin" in journal.read_bytes()):
-        time.sleep(0.02)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    assert kill_once(
+        command(*arguments, killed), lambda: journal.exists() and b"tokens/00000-00000.bin" in journal.read_bytes()
+    )
     written = (killed / "tokens/00000-00000.bin").stat().st_mtime_ns
     assert invoke(*arguments, killed).exit_code == 0
     assert tree(killed) == tree(tmp_path / "never")
