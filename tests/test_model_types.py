@@ -47,4 +47,7 @@ def test_an_encoder_as_decoder(scripts: Any, tmp_path: Path) -> None:
 def test_every_type_is_right_or_refused(scripts: Any) -> None:
     found = dict(scripts.verdicts(scripts.all_types()))
     assert {name: verdict for name, verdict in found.items() if verdict.kind not in scripts.KINDS} == {}
-    assert scripts.PAGE.read_text() == scripts.page(found)
+    rows = [line.split("|") for line in scripts.PAGE.read_text().splitlines() if line.startswith("| `")]
+    documented = {name.strip(" `"): kind.strip() for _, name, kind, *_ in rows}
+    del documented["model_type"]
+    assert documented == {name: verdict.kind for name, verdict in found.items()}
