@@ -32,7 +32,7 @@ def made(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The catalogue of a small text."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "a.txt").write_text("import os\nimport sys\nimport os\n\tprint(os)\n" * 50)
-    tc.tokenize(folder / "a.txt", folder / "store", tokenizer=demo_data)
+    tc.tokenize(folder / "a.txt", folder / "store", tokenizer=str(demo_data))
     tc.ngrams(folder / "store", folder / "catalogue", tc.NgramSettings(min_prefix_count=10))
     return folder / "catalogue"
 
@@ -241,7 +241,7 @@ def test_a_path_is_no_pattern(made: Path, tmp_path: Path, demo_data: Path) -> No
     (tmp_path / "b.txt").write_text("other text\n" * 30)
     for name in ("r[1]", "r1", "r*", "r?", "it's", 'a"b', "count=3", "a{b,c}", "ü b", "a\\b", "**"):
         folder = tmp_path / name
-        tc.tokenize(tmp_path / "b.txt", folder / "store", tokenizer=demo_data)
+        tc.tokenize(tmp_path / "b.txt", folder / "store", tokenizer=str(demo_data))
         tc.ngrams(folder / "store", folder / "c", tc.NgramSettings(min_prefix_count=1))
         if name == "r1":
             shutil.rmtree(folder / "c")
@@ -251,8 +251,10 @@ def test_a_path_is_no_pattern(made: Path, tmp_path: Path, demo_data: Path) -> No
     for folder in sorted(tmp_path.iterdir()):
         if folder.is_dir():
             assert rows(folder / "c") == (rows(made) if folder.name == "r1" else expected), folder
-            if "\\" not in folder.name:
-                assert answer("duckdb", folder / "c", "--out", folder / "all.duckdb")
+            if {"\\", "?"} & set(folder.name):  # in these DuckDB writes a file of another name
+                assert "DuckDB cannot write" in refusal("duckdb", folder / "c", "--out", folder / "all.duckdb")
+            else:
+                answer("duckdb", folder / "c", "--out", folder / "all.duckdb")
     assert tc.verify(tmp_path / "r[1]/c") == []
 
 
