@@ -85,6 +85,7 @@ def test_hostile_statements_are_refused_in_python(made: Path, tmp_path: Path) ->
         assert reader.sql("SELECT lower('A'), random() IS NOT NULL").fetchall() == [("a", True)]
 
 
+@pytest.mark.slow
 def test_hostile_statements_are_refused_by_the_command(made: Path, tmp_path: Path) -> None:
     before = tree(made)
     for statement in statements():
@@ -113,6 +114,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, int, str]:
     return process.returncode, usage.ru_maxrss // 1000, errors
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the system does not limit a process's memory")
 @pytest.mark.parametrize(
     "query",
@@ -132,6 +134,7 @@ def test_huge_values_end_within_memory(made: Path, query: str) -> None:
     assert memory < MEMORY + 1_100  # what a value may take beside the limit of sorting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["table", "csv"])
 def test_endless_queries_are_interrupted(made: Path, kind: str) -> None:
     query = "SELECT sum(sqrt(a.range * b.range)) FROM range(10000000) a, range(100000) b"
@@ -144,6 +147,7 @@ def test_endless_queries_are_interrupted(made: Path, kind: str) -> None:
     assert "stopped" in errors
 
 
+@pytest.mark.slow
 def test_sorting_spills_into_a_folder_of_its_own(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under the lock, also where the query fails in the end; the folder goes."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -236,6 +240,7 @@ def test_results_keep_every_column_and_number(made: Path, tmp_path: Path) -> Non
     assert json.loads(sums) == [{"s": tc.open(made).sql("SELECT sum(count) FROM bigrams").fetchall()[0][0]}]
 
 
+@pytest.mark.slow
 def test_a_path_is_no_pattern(made: Path, tmp_path: Path, demo_data: Path) -> None:
     """Beside a folder that the name of another one would match, each answers for itself."""
     (tmp_path / "b.txt").write_text("other text\n" * 30)
