@@ -400,8 +400,13 @@ def test_links(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_what_is_given_twice_is_taken_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for name in "ab":
         (tmp_path / f"{name}.txt").write_text(name)
-    given = [tmp_path / "a.txt", f"{tmp_path}/*.txt", tmp_path, f"{tmp_path}/../{tmp_path.name}/a.txt"]
-    assert names(list(given)) == ["a.txt", "b.txt"]
+    given: list[str | Path] = [
+        tmp_path / "a.txt",
+        f"{tmp_path}/*.txt",
+        tmp_path,
+        f"{tmp_path}/../{tmp_path.name}/a.txt",
+    ]
+    assert names([*given]) == ["a.txt", "b.txt"]
     assert "4 files, the first of them" in capfd.readouterr().err
 
 

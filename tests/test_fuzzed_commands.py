@@ -17,7 +17,7 @@ WORDS = [
     "9" * 5_000, "10**30", "true", "yes", "no", "null", "none", "auto", "x", "a,b", "2,3", "2,,3", "1GB", "0GB", "-5MB",
     "uint16", "mds", "bin", "flat", "csv", "json", "zstd", "zstd:99", "cpu", "cuda:99", "float16", "jsd",
     ".", "..", "/", "/dev/null", "/dev/zero", "/nowhere/at/all", "nowhere://x", "file:///nowhere", "~", "*", "[", "**",
-    "\x1b[31m", "\u202e", "\udcff", "\udce9t\udce9", "a\nb", "\t", "\ufeff", "\U0001f600", "%", "'; DROP TABLE tokens; --",
+    "\x1b[31m", "\u202e", "\udcff", "\udce9t\udce9", "a\nb", "\t", "\ufeff", "\U0001f600", "%", "'; DROP",
     "SELECT 1", "SELECT", "SELECT * FROM tokens", "x" * 300, "x" * 5_000, "org/name", "a/b/c", "pythia",
 ]  # fmt: skip
 LEFT_OUT = {"demo", "plan"}
@@ -40,8 +40,8 @@ def commands(generator: random.Random, things: list[str]) -> Iterator[list[str]]
     source, store, catalogue, flat, tokenizer = things
     usual: dict[str, list[str]] = {
         "source": [source], "store": [store, flat], "catalog": [catalogue], "path": [store, catalogue, flat],
-        "tokenizer": [tokenizer], "models": ["nowhere"], "model": ["nowhere"], "query": ["SELECT 1"], "text": ["import"],
-        "out": ["out", "out.bin", "s/out"], "workers": ["1"], "memory": ["1GB"],
+        "tokenizer": [tokenizer], "models": ["nowhere"], "model": ["nowhere"], "query": ["SELECT 1"],
+        "text": ["import"], "out": ["out", "out.bin", "s/out"], "workers": ["1"], "memory": ["1GB"],
     }  # fmt: skip
     names = sorted(main.commands.keys() - LEFT_OUT)
     while True:

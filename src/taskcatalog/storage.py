@@ -37,7 +37,8 @@ def locate(name: str | AnyPath) -> AnyPath:
     if "\0" in name:
         raise InputError(f"{name!a}: is no name of a file: it holds a NUL character")
     if "://" not in name:
-        return Path(name)
+        # Arrow takes a relative name with a colon for a URL.
+        return Path(name).absolute() if ":" in name else Path(name)
     try:
         return cast(AnyPath, UPath(name))
     except (ImportError, ValueError) as error:
