@@ -334,7 +334,7 @@ def test_a_full_disk(demo_data: Path, tmp_path: Path, memory: str, room: str) ->
         tokens = np.random.default_rng(0).zipf(1.3, 600_000) % 8_000
         flat = write_flat(tmp_path / "flat.bin", tokens.tolist(), "uint16")
         arguments = ("ngrams", flat, "--tokenizer", demo_data, "--memory", memory, "--out", disk / "c")
-        assert "no more room on its disk: make some, and the same command goes on" in refusal(*arguments)
+        assert "no more room on its disk: make some, and the same command goes on" in refusal(*arguments, exit_code=1)
         assert not list(disk.rglob("*.partial"))
         subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
         answer(*arguments)

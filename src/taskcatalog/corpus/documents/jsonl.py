@@ -56,7 +56,7 @@ def read_json(source: Source, reading: Reading) -> Iterator[Batch]:
     try:
         in_lines, values = _json_values(name)
     except DAMAGE as error:
-        reading.problems.met(InputError(f"{name}: cannot be read ({error}): the file is damaged"))
+        reading.problems.met(InputError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"))
         return
     except InputError as error:
         if not source.sniff:

@@ -19,7 +19,7 @@ def read_text(source: Source, reading: Reading) -> Iterator[Batch]:
     kind = Batch(name, [], [0], [None])
     try:
         with opened(locate(name), buffered=False) as file:
-            raw = file.read(min(source.n_bytes + 1, BATCH_BYTES))
+            raw = file.read(min(max(source.n_bytes + 1, SNIFFED_BYTES), BATCH_BYTES))
             if source.sniff and b"\0" in raw[:SNIFFED_BYTES]:
                 return
             if reason := no_text(raw[:SNIFFED_BYTES]):
@@ -29,7 +29,7 @@ def read_text(source: Source, reading: Reading) -> Iterator[Batch]:
             else:
                 yield from long_document(_decoded(chain([raw], _blocks(file)), name), kind, reading)
     except DAMAGE as error:
-        reading.problems.met(InputError(f"{name}: cannot be read ({error})"))
+        reading.problems.met(InputError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"))
     except InputError as error:
         reading.problems.met(error)
 
