@@ -26,7 +26,8 @@ from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import ngram_table, prefix_table, top_table
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.corpus.stores.store import Sequences, uniform_ends
-from taskcatalog.counting import count, kernels, runs, tables
+from taskcatalog.counting import count as counting
+from taskcatalog.counting import kernels, runs, tables
 from taskcatalog.counting.count import count_stretch, cut_store
 from taskcatalog.counting.keys import KeyLayout, high_and_low
 from taskcatalog.counting.runs import MemoryRun, StoredRun
@@ -181,9 +182,9 @@ def test_the_widest_payloads(vocabulary: int, n: int) -> None:
 
 def test_counts_beyond_what_a_run_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that count in 8 bits, in the place of 32: one sequence of 3,000 equal ids is cut into runs of 255."""
-    for module in (runs, count):
+    for module in (runs, counting):
         monkeypatch.setattr(module, "COUNTS", np.dtype(np.uint8))
-    monkeypatch.setattr(count, "_MOST_TOKENS", 255)
+    monkeypatch.setattr(counting, "_MOST_TOKENS", 255)
     flat = write_flat(tmp_path / "flat.bin", [9] * 3_000, "uint16")
     tc.ngrams(flat, tmp_path / "c", options=tc.StoreOptions(sequence_length=3_000))
     assert rows_in(tc.open(tmp_path / "c"), "trigrams") == [(9, 9, 9, 2_998)]
@@ -197,7 +198,7 @@ def test_sequences_longer_than_a_stretch(tmp_path: Path, monkeypatch: pytest.Mon
     options = tc.StoreOptions(sequence_length=5_000)
     settings = tc.NgramSettings(n=(2, 3, 5), min_prefix_count=5)
     tc.ngrams(flat, tmp_path / "whole", settings, options=options)
-    monkeypatch.setattr(count, "_MOST_TOKENS", most)
+    monkeypatch.setattr(counting, "_MOST_TOKENS", most)
     tc.ngrams(flat, tmp_path / "cut", settings, options=options, workers=2)
     assert tree(tmp_path / "cut") == tree(tmp_path / "whole")
 
@@ -206,7 +207,7 @@ def test_an_id_beyond_the_vocabulary_in_a_part_of_a_sequence(
     demo_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flat = write_flat(tmp_path / "flat.bin", [5] * 300 + [60_000] + [5] * 300, "uint16")
-    monkeypatch.setattr(count, "_MOST_TOKENS", 100)
+    monkeypatch.setattr(counting, "_MOST_TOKENS", 100)
     options = tc.StoreOptions(sequence_length=400, tokenizer=str(demo_data))
     with pytest.raises(tc.InputError, match="sequence 0, token 300: id 60000 is beyond the vocabulary"):
         tc.ngrams(flat, tmp_path / "c", options=options)

@@ -15,7 +15,7 @@ LONG_TEXT = 4 << 20
 MAX_DOCUMENT = 256 * 10**6
 """Bytes of a document that is held in memory whole: a line of JSONL, a value of a table."""
 _UNCUT = 8
-"""So many times less than that may be a piece of text that no place cuts, since tokenizing it takes as many times more."""
+"""So many times less than that may be a text that no place cuts: tokenizing it takes as many times more."""
 _MESSAGES_KEPT = 5
 
 
