@@ -247,6 +247,25 @@ def test_the_least_memory(tmp_path: Path) -> None:
         tc.ngrams(flat, tmp_path / "d", options=options)
 
 
+_PEAK = """
+import sys, taskcatalog as tc
+from taskcatalog.sizes import peak_memory
+options = tc.StoreOptions(id_dtype="uint32")
+tc.ngrams(sys.argv[1], sys.argv[2], tc.NgramSettings(n=(2, 5)), options=options, memory="200MB")
+print(peak_memory())
+"""
+
+
+@pytest.mark.slow
+def test_wide_grams_keep_the_memory(tmp_path: Path) -> None:
+    """Of a process with its libraries and compilers; it took gigabytes when buckets had bits of the second id."""
+    tokens = np.minimum(np.random.default_rng(0).zipf(1.1, 2_000_000) - 1, 151_935).astype("<u4")
+    tokens.tofile(tmp_path / "flat.bin")
+    command = [sys.executable, "-c", _PEAK, str(tmp_path / "flat.bin"), str(tmp_path / "c")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 800 * 10**6
+
+
 def write_flat(path: Path, tokens: list[int], dtype: str) -> Path:
     np.array(tokens, dtype).tofile(path)
     return path

@@ -24,13 +24,13 @@ from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
 from taskcatalog.corpus.stores.store import Sequences, Store
 from taskcatalog.corpus.tokenizing.encoders import choose_engine, make_encoder
-from taskcatalog.counting.count import Stretch, count_stretch, tokens_that_fit
+from taskcatalog.counting.count import Stretch, count_stretch, least_memory, tokens_that_fit
 from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import Grams, MemoryRun, merge
 from taskcatalog.counting.stage import NgramSettings
 from taskcatalog.counting.tables import table_parts, write_tables
 from taskcatalog.errors import SettingsError
-from taskcatalog.sizes import memory_budget, peak_memory, worker_count
+from taskcatalog.sizes import check_memory, memory_budget, peak_memory, worker_count
 from taskcatalog.storage import AnyPath
 
 _SAMPLE_TOKENS = 1 << 23
@@ -205,6 +205,8 @@ def _plan_counting(
 ) -> StagePlan:
     """Leaves the sample's tables in ``folder``."""
     layout = KeyLayout(max(2, *settings.n), sample.corpus.vocabulary_size)
+    counting = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
+    check_memory(memory_budget(machine.memory), least_memory(sample, layout), counting)
     _count(sample, min(sample.n_sequences, 2), settings, layout, folder)  # compiles
     sizes = sorted({max(1, sample.n_sequences >> halving) for halving in range(_HALVINGS + 1)})
     counted = [_count(sample, size, settings, layout, folder) for size in sizes]

@@ -87,14 +87,14 @@ def sort_and_count(
 
 
 @njit(nogil=True, cache=True)
-def _is_same(high: Any, low: Any, i: int, j: int) -> bool:
+def _is_same(high: Any, low: Any, i: int, j: int) -> Any:
     if high is not None and high[i] != high[j]:
         return False
     return low[i] == low[j]
 
 
 @njit(nogil=True, cache=True)
-def _is_less(high_a: Any, low_a: Any, i: int, high_b: Any, low_b: Any, j: int) -> bool:
+def _is_less(high_a: Any, low_a: Any, i: int, high_b: Any, low_b: Any, j: int) -> Any:
     if high_a is not None and high_a[i] != high_b[j]:
         return high_a[i] < high_b[j]
     return low_a[i] < low_b[j]
