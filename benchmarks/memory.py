@@ -72,9 +72,9 @@ def commands(folder: Path, only: list[str] | None) -> Iterator[tuple[str, list[s
     if wanted("scan") or wanted("predict"):
         flat = zipf(folder / "model.bin", 8_192, 100_000)
         store = [str(flat), "--tokenizer", str(_MODEL), "--id-dtype", "uint32"]
-        for length in (4, 8):
-            yield f"scan, prompts of {length}", [
-                "scan", *store, "--model", str(_MODEL), "--prompt-length", str(length), "--out", str(folder / "c"),
+        for n in (4, 8):
+            yield f"scan, prompts of {n}", [
+                "scan", *store, "--model", str(_MODEL), "--prompt-length", str(n), "--out", str(folder / "c"),
             ]  # fmt: skip
         subprocess.run([sys.executable, "-m", "taskcatalog", "ngrams", *store, "--out", str(folder / "c")], check=True)
         yield "predict", ["predict", str(folder / "c"), "--model", str(_MODEL)]
