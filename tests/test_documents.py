@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import taskcatalog as tc
-from taskcatalog.corpus.documents.batch import Problems, Reading
+from taskcatalog.corpus.documents.batch import MAX_DOCUMENT, Problems, Reading
 from taskcatalog.corpus.documents.find import find_sources
 from taskcatalog.corpus.documents.names import name_in_index, name_of_file
 from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, cut_source, read_stretch
@@ -73,10 +73,11 @@ def documents(
     at_most: int = 1 << 30,
     meta: str | None = None,
     problems: Problems | None = None,
+    max_document: int = MAX_DOCUMENT,
 ) -> Iterator[Document]:
     """All documents of a source, stretch by stretch."""
     choice = DatasetChoice()
-    reading = Reading(field, meta, never, problems or Problems())
+    reading = Reading(field, meta, never, problems or Problems(), max_document)
     for source in find_sources([path]):
         for stretch in cut_source(source, at_most, choice):
             for batch in read_stretch(stretch, reading, choice):
@@ -546,3 +547,45 @@ def test_a_field_that_documents_lack_is_said(
     (tmp_path / "in/b.json").write_text('{"name": 1}')
     tc.tokenize(tmp_path / "in", tmp_path / "s3", str(demo_data))
     assert "1 .json files have no text in a field 'text' and were taken as texts" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst", ".xz", ".bz2"])
+@pytest.mark.parametrize("last", ["", "\n"])
+def test_lines_beyond_the_limit(tmp_path: Path, suffix: str, last: str) -> None:
+    """Of one block and of several: the others are read, and numbered rightly."""
+    texts = ["one", "x" * 7_000_000, "three", "y" * 3_000, "five", "z" * 5_000_000]
+    raw = ("\n".join(json.dumps({"text": text}) for text in texts) + last).encode()
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(COMPRESS[suffix](raw) if suffix else raw)
+    problems = Problems("skip")
+    found = list(documents(path, problems=problems, max_document=2_000))
+    assert [(document.text, document.place) for document in found] == [("one", 1), ("three", 3), ("five", 5)]
+    assert problems.skipped == 3
+    assert f"{path}: line 2: has more bytes than --max-document, which is 0.002MB" in problems.messages[0]
+    assert "document 4: has 3,000 characters, more than --max-document" in problems.messages[1]
+    assert "line 6:" in problems.messages[2]
+    with pytest.raises(InputError, match=r"line 2: .* raise it if there is memory, or leave .* with --on-error skip"):
+        list(documents(path, max_document=2_000))
+    assert [document.text for document in documents(path)] == texts
+
+
+def test_a_text_that_no_place_cuts(tmp_path: Path) -> None:
+    """As a file that decompresses to any length: it is given up long before its end."""
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"a" * 20_000_000))
+    with pytest.raises(InputError, match=r"a.txt.gz: has [5-9],\d+,\d+ characters without a space .*more than 1/8 of"):
+        list(documents(path, max_document=40_000_000))
+    [document] = documents(path)
+    assert document.text == "a" * 20_000_000
+
+
+def test_a_long_text_that_turns_out_to_be_bad_ends(tmp_path: Path) -> None:
+    """Where bad documents are left out, the pieces that have been handed on end, and are not glued to the next."""
+    (tmp_path / "a.txt").write_bytes(b"word " * 2_000_000 + b"\xff")
+    problems = Problems("skip")
+    reading = Reading("text", None, lambda text: len(text) // 2, problems)
+    [source] = find_sources([tmp_path / "a.txt"])
+    batches = list(read_stretch(Stretch(source, source.n_bytes), reading, DatasetChoice()))
+    assert [batch.unfinished for batch in batches] == [True] * (len(batches) - 1) + [False]
+    assert batches[-1].texts == [""]
+    assert problems.skipped == 1
