@@ -367,8 +367,10 @@ def scan(
 )  # fmt: skip
 @click.option("--out", type=_CATALOG, metavar="FILE", help="Write to this file instead of the screen.")
 @click.option(
-    "--verify", is_flag=True, help="Compare the files of the tables that it reads with their checksums first."
-)
+    "--verify",
+    is_flag=True,
+    help="Compare the files that it reads with their checksums first, also if they are more than 1 GB.",
+)  # fmt: skip
 @_MEMORY
 @_REPLACE
 @_CONFIG

@@ -45,9 +45,9 @@ class Catalogue:
     def __init__(self, folder: str | PathLike[str], *, memory: str | None = None, verify: bool = False) -> None:
         """Queries work within ``memory`` (as ``8GB``; by default 8 GB, or half of the machine's), and spill to disk.
 
-        With ``verify``, each file is compared with its ledger before the first query that reads it: a change that
-        leaves the size of a file as it is goes unnoticed otherwise. Raises InputError where ``folder`` is no
-        catalogue; a table that is damaged raises it when it is asked for.
+        Each file is compared with its ledger before the first query that reads it; a query of more than 1 GB of files
+        does so only with ``verify``, and else sees no change that leaves the size of a file as it is. Raises
+        InputError where ``folder`` is no catalogue; a table that is damaged raises it when it is asked for.
         """
         self.folder = CatalogueFolder(Path(folder))
         self.corpus: Corpus = self.folder.corpus()

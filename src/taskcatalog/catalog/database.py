@@ -3,7 +3,8 @@
 The database itself is in memory and holds views only. Tables of a stage that is not complete are left out. A table of
 which a file is missing, has another size than its ledger says or cannot be opened does not answer, and says why; the
 others do. What changed within a file of the same size DuckDB does not notice: it does not check Parquet's checksums of
-pages. ``Database.verify`` reads the files of some tables again and compares them with the ledger.
+pages. So the files that a query reads are compared with the ledger first, by a digest as fast as reading; if they are
+very large, only where that is asked for.
 
 Sorting and grouping keep within a limit of memory and spill into a folder of the database's own; ``close`` removes it.
 """
@@ -24,15 +25,17 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from taskcatalog.catalog.files import sha256_of_file
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.parts import problem_of
 from taskcatalog.catalog.schemas import MAX_N, MEASURES, id_columns, ngram_table, prefix_table, top_table
 from taskcatalog.catalog.sorting import for_duckdb, limits, literal, parquet_files
 from taskcatalog.catalog.statements import tables_read
 from taskcatalog.errors import DiskFullError, InputError, SettingsError, TaskcatalogError
-from taskcatalog.sizes import memory_budget
+from taskcatalog.sizes import memory_budget, worker_count
 
+_COMPARED_BYTES = 10**9
+"""Of the files of a query's tables: beyond, a comparison would take more than a moment."""
 _Files = Mapping[Path, Mapping[str, Any]]
 """Each with what its ledger says of it, if it is in one."""
 
@@ -84,7 +87,7 @@ class Database:
         """The tables that do not answer, each with what is wrong."""
         self._folder = folder
         self._files: dict[str, _Files] = {}
-        self._verified: set[Path] = set()
+        self._compared: set[Path] = set()
         # Of a process that ends in between, too; one that is killed may leave the folder in the system's temporary one.
         self._end = weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True)
         for table in found.tables:
@@ -117,8 +120,8 @@ class Database:
     def ask(self, query: str, verify: bool = False) -> duckdb.DuckDBPyRelation:
         """Answers one statement that only reads the tables, in a session of its own.
 
-        With ``verify`` the files of its tables are compared with the ledger first, each once. Raises SettingsError for
-        any other statement, InputError for a table that is damaged.
+        The files of its tables are compared with the ledger first, each once; more than 1 GB of them only with
+        ``verify``. Raises SettingsError for any other statement, InputError for a table that is damaged.
         """
         with query_errors():
             session = self.connection.cursor()
@@ -126,16 +129,20 @@ class Database:
             known = {name.lower(): name for name in self._files}
             for name in sorted(names - known.keys()):
                 self._refuse(name)
-            if verify:
-                self.verify(known[name] for name in names)
+            self.compare([known[name] for name in names], whatever_size=verify)
             return session.sql(query)
 
-    def verify(self, tables: Iterable[str]) -> None:
-        """Reads the files of some tables; raises InputError for one that is not what its ledger says."""
-        for path, facts in sorted((item for name in tables for item in self._files[name].items()), key=str):
-            if path not in self._verified and "sha256" in facts and sha256_of_file(path) != facts["sha256"]:
-                raise InputError(f"{path}: its content is not what the ledger says (SHA-256 differs): {_REMEDY}")
-            self._verified.add(path)
+    def compare(self, tables: Iterable[str], whatever_size: bool = False) -> None:
+        """Compares the files of some tables with the ledger; raises InputError for one that is not as written."""
+        files = {path: facts for name in tables for path, facts in self._files[name].items()}
+        new = {path: facts for path, facts in files.items() if facts and path not in self._compared}
+        if not whatever_size and sum(facts["bytes"] for facts in new.values()) > _COMPARED_BYTES:
+            return
+        with ThreadPoolExecutor(worker_count(None)) as pool:
+            for problem in pool.map(lambda item: problem_of(*item, quickly=True), sorted(new.items(), key=str)):
+                if problem:
+                    raise InputError(f"{problem}: {_REMEDY}")
+        self._compared |= new.keys()
 
     def _create(self, table: _Table) -> None:
         problem = next((wrong for path, facts in table.files.items() if (wrong := _problem(path, facts))), None)
@@ -258,7 +265,7 @@ def _which(error: duckdb.Error, files: Iterable[Path]) -> Path | str:
 def _look(folder: CatalogueFolder) -> _Found:
     found = _Found()
     lacking: dict[str, str] = {}
-    tokens: _Files = {folder.tokens: {}}
+    tokens: _Files = {folder.tokens: folder.described(folder.tokens) or {}}
     found.tables.append(_Table("tokens", f"SELECT * FROM {parquet_files(tokens)}", tokens))
     complete: dict[str, list[Ledger]] = {"ngrams": [], "predict": [], "scan": []}
     for stage in folder.stages():

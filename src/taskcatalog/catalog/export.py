@@ -32,6 +32,7 @@ def write_duckdb(
     with connect(folder, memory) as database:
         for table, reason in database.damaged.items():
             raise InputError(f"table {table} cannot be read: {reason}")
+        database.compare(database.tables, whatever_size=True)
         with result_file(out, force=force) as temporary, query_errors():
             return _copy(database.connection, database.tables, temporary)
 

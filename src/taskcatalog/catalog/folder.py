@@ -121,7 +121,7 @@ class CatalogueFolder:
 
     def vocabulary(self) -> Vocabulary | None:
         """Raises InputError where the tokenizer is not the one that the catalogue was made with."""
-        if (described := self._described(self.tokenizer)) is None:
+        if (described := self.described(self.tokenizer)) is None:
             return None
         if problem := problem_of(self.tokenizer, described):
             raise InputError(f"{problem}: restore it")
@@ -129,7 +129,7 @@ class CatalogueFolder:
 
     def damaged_files(self) -> list[str]:
         """What is wrong with the files that all tables share, one line each."""
-        files = {path: self._described(path) for path in (self.tokens, self.tokenizer)}
+        files = {path: self.described(path) for path in (self.tokens, self.tokenizer)}
         return [problem for path, facts in files.items() if facts and (problem := problem_of(path, facts))]
 
     def _description(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class CatalogueFolder:
             raise InputError(f"{self.path}: {missing}: 'taskcatalog ngrams STORE --out {self.path}' makes one")
         return read_signed(self.description, _FORMAT, "catalogue")
 
-    def _described(self, path: Path) -> dict[str, Any] | None:
+    def described(self, path: Path) -> dict[str, Any] | None:
         """What ``catalog.json`` says of a file; None where there is none."""
         files: dict[str, dict[str, Any]] = self._description().get("files", {})
         return files.get(path.name)
