@@ -59,6 +59,14 @@ def test_damaged_real_set(shared: Path, tmp_path: Path, damage: Callable[[Path],
 def test_damaged_real_raw_set(shared: Path, tmp_path: Path) -> None:
     folder = copied(shared / "mds/pile_layout_raw", tmp_path / "mds")
     shard = folder / "shard.00000.mds"
+    flip(shard, 5_000)
+    with pytest.raises(InputError, match=r"shard.00000.mds: its xxh64 is .*, the index says"):
+        MdsStore(folder).read(0, 1)
+    flip(shard, 5_000)
+    index = json.loads((folder / "index.json").read_text())
+    for entry in index["shards"]:
+        entry["raw_data"]["hashes"] = {}
+    (folder / "index.json").write_text(json.dumps(index))
     for at, message in (
         (0, "does not say 127 samples"),
         (5, "offsets"),

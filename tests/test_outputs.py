@@ -128,7 +128,7 @@ def test_a_store_that_is_replaced_while_it_is_read(made: Path, demo_data: Path) 
     answer(*again, "--sequence-length", 32)
     with pytest.raises(InputError, match=r"store: was changed while it was read"), unchanged(store):
         pass
-    with pytest.raises(ConflictError, match=r"another command is writing it"):
+    with pytest.raises(ConflictError, match=r"another command is writing there"):
         _read_while_written(made / "store")
 
 

@@ -189,6 +189,8 @@ def query_errors() -> Iterator[None]:
             raise DiskFullError(
                 f"query: there is no more room on a disk ({first}): TMPDIR says where it sorts"
             ) from error
+        if isinstance(error, duckdb.IOException) and not isinstance(error, duckdb.HTTPException):
+            raise TaskcatalogError(f"query: a file cannot be read or written ({first})") from error
         hint = re.search(r'"(p_\w+)" not found', first) and "; 'taskcatalog predict' adds columns p_MODEL to top tables"
         raise SettingsError(f"query: {first}{hint or ''}") from error
 

@@ -4,16 +4,19 @@ The same catalogue gives the same tables, with their rows in the same order. The
 same: DuckDB puts a random identifier into each, and lays out blocks as its threads come to them.
 """
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import duckdb
 
 from taskcatalog.catalog.database import connect, query_errors, quoted
+from taskcatalog.catalog.files import folder_held
 from taskcatalog.catalog.folder import CatalogueFolder
+from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.outputs import check_result_file, result_file
 from taskcatalog.catalog.sorting import literal
 from taskcatalog.errors import InputError
-from taskcatalog.progress import progress_bar
+from taskcatalog.progress import note, progress_bar
 
 
 def write_duckdb(
@@ -29,7 +32,12 @@ def write_duckdb(
     check_result_file(out, force=force)
     if odd := {"\\", "?"} & set(str(out.absolute())):
         raise InputError(f"{out}: DuckDB cannot write where a path has {min(odd)!r} in it: choose another path")
-    with connect(folder, memory) as database:
+    with ExitStack() as stack:
+        for stage in folder.stages():
+            stack.enter_context(folder_held(stage))
+            if not Ledger.read(stage).complete:
+                note(f"{stage}: is not finished, and left out")
+        database = stack.enter_context(connect(folder, memory))
         for table, reason in database.damaged.items():
             raise InputError(f"table {table} cannot be read: {reason}")
         database.compare(database.tables, whatever_size=True)

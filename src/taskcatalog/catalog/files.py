@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,20 @@ def remove_files(paths: Iterable[Path]) -> None:
         flush(folder)
 
 
+def remove_folder(folder: Path) -> None:
+    """Removes a folder with all that is in it; an error names the file that it is about."""
+    for name, folders, files in os.walk(folder, topdown=False):
+        here = Path(name)
+        for path in map(here.joinpath, files):
+            path.unlink()
+        for path in map(here.joinpath, folders):
+            if path.is_symlink():
+                path.unlink()
+            else:
+                path.rmdir()
+    folder.rmdir()
+
+
 def move_files(moves: Iterable[tuple[Path, Path]]) -> None:
     """Moves files, or whole folders, from the first path of each pair to the second; folders are made for them."""
     folders = set()
@@ -121,6 +135,20 @@ def folder_locked(folder: Path, *, wait: bool = False, shared: bool = False) -> 
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def folder_held(folder: Path) -> Iterator[None]:
+    """Holds a folder, together with other readers, against a command that would write there.
+
+    Raises ConflictError where one is doing so.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder_locked(folder, shared=True))
+        except BlockingIOError as error:
+            raise ConflictError(f"{folder}: another command is writing there: wait for its end") from error
+        yield
 
 
 def final_name(path: Path) -> str | None:

@@ -26,7 +26,6 @@ Paths in a ledger are relative to its folder: a folder may be moved.
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -43,6 +42,7 @@ from taskcatalog.catalog.files import (
     naming,
     read_signed,
     remove_files,
+    remove_folder,
     write_signed,
 )
 from taskcatalog.catalog.parts import Part, describe, part_of, problem_of
@@ -360,8 +360,7 @@ class Ledger:
             folder.rmdir()
 
     def _remove_all(self) -> None:
-        """Removes this output: the ledger first, without which nothing counts."""
-        remove_files([self.folder / LEDGER, self.folder / JOURNAL])
+        """Removes this unfinished output. The ledger goes last: a folder without one is not ours to remove."""
         names = [name for part in self.parts.values() for name in part.files if is_below(name)]
         self.parts, self.complete = {}, False
         self._remove(self.folder / name for name in names)
@@ -370,6 +369,7 @@ class Ledger:
         for folder in reversed(own_folders(self.folder, self._stage)):
             with suppress(OSError):  # not empty: somebody has a file there
                 folder.rmdir()
+        remove_files([self.folder / JOURNAL, self.folder / LEDGER])
 
     def _remove_unrecorded(self) -> None:
         """Removes files of the stage that no part has: half-written ones, and those of a run that was given up."""
@@ -399,7 +399,7 @@ class Ledger:
         if self.work.is_dir():
             for path in self.work.iterdir():
                 if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
+                    remove_folder(path)
                 else:
                     path.unlink()
             if not self.work.is_symlink():

@@ -4,12 +4,11 @@ The ledger goes there first and comes back last. So a folder that has one there 
 wherever a kill or a power failure was.
 """
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from taskcatalog.catalog.files import flush, make_folder, move_files
+from taskcatalog.catalog.files import flush, make_folder, move_files, remove_folder
 
 _NAME = ".replaced"
 
@@ -44,5 +43,5 @@ class Replaced:
 
     def remove(self) -> None:
         if self.exists():
-            shutil.rmtree(self.folder)
+            remove_folder(self.folder)
             flush(self.of)

@@ -1,7 +1,7 @@
 """Each model's probability of every completion in the top tables."""
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from taskcatalog.catalog.files import folder_locked
+from taskcatalog.catalog.files import folder_held
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.parquet import list_array, table_writer
+from taskcatalog.catalog.parts import problem_of
 from taskcatalog.catalog.schemas import id_columns, ngram_schema, predictions_schema, top_table
 from taskcatalog.catalog.sorting import parquet_files, write_sorted
 from taskcatalog.catalog.stage import NUMBER, Stage
@@ -100,14 +101,14 @@ def _counted(folder: CatalogueFolder) -> Iterator[dict[int, Path]]:
     """
     if not Ledger.exists(folder.ngrams) or not (ledger := Ledger.read(folder.ngrams)).complete:
         raise InputError(f"{folder.path}: has no finished top tables: run 'taskcatalog ngrams STORE --out …' first")
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(folder_locked(folder.ngrams, shared=True))
-        except BlockingIOError as error:
-            raise ConflictError(f"{folder.ngrams}: another command is writing there: wait for its end") from error
+    with folder_held(folder.ngrams):
         if Ledger.read(folder.ngrams).digest != ledger.digest:
             raise ConflictError(f"{folder.ngrams}: was just made anew: give the command again")
-        yield {n: folder.ngrams / f"{top_table(n)}.parquet" for n in ledger.settings["n"] if n > 1}
+        tops = {n: folder.ngrams / f"{top_table(n)}.parquet" for n in ledger.settings["n"] if n > 1}
+        for path in tops.values():
+            if problem := problem_of(path, ledger.files()[path], quickly=True):
+                raise InputError(f"{problem}: restore it, or make the tables anew")
+        yield tops
 
 
 def _predict_one(

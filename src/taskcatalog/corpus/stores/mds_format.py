@@ -109,11 +109,15 @@ def read_shards(path: AnyPath) -> list[Shard]:
 
 
 def read_shard(shard: Shard) -> NDArray[np.uint8]:
-    """The bytes of a shard, decompressed; a raw local one is mapped, not read.
+    """The bytes of a shard, decompressed; a raw local one is mapped.
 
-    Raises InputError where it cannot be read or decompressed.
+    Raises InputError where it cannot be read or decompressed, or has another xxhash than the index says. Slower hashes
+    are left to ``read_checked``.
     """
-    return _unpacked(shard, _stored_bytes(shard))
+    stored = _stored_bytes(shard)
+    quick = {name: value for name, value in shard.stored.hashes.items() if name.startswith("xxh")}
+    _check_hashes(replace(shard.stored, hashes=quick), stored)
+    return _unpacked(shard, stored)
 
 
 def read_checked(shard: Shard) -> NDArray[np.uint8]:

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from taskcatalog.catalog.files import digest_of, folder_locked
+from taskcatalog.catalog.files import digest_of, folder_held
 from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.corpus.stores.id_file import side_by_side
-from taskcatalog.errors import ConflictError, InputError
+from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, stamp_of
 
 
@@ -63,10 +63,7 @@ def unchanged(store: Store) -> Iterator[None]:
     """
     with ExitStack() as stack:
         if isinstance(store.path, Path) and Ledger.exists(store.path):
-            try:
-                stack.enter_context(folder_locked(store.path, shared=True))
-            except BlockingIOError as error:
-                raise ConflictError(f"{store.path}: another command is writing it: wait for its end") from error
+            stack.enter_context(folder_held(store.path))
         _check_unchanged(store)
         yield
         _check_unchanged(store)
