@@ -273,8 +273,8 @@ def test_damage_takes_down_what_needs_it(catalogue: Path) -> None:
     assert by_name["trigrams"]["rows"] > 0
     for name, message in (
         ("bigrams", f"{bigrams}: has "),
-        ("top_trigrams", "top_trigrams.parquet: cannot be read (No such file or directory)"),
-        ("tokens", "tokens.parquet: cannot be read"),
+        ("top_trigrams", "top_trigrams.parquet: is missing"),
+        ("tokens", "tokens.parquet: "),
     ):
         assert by_name[name]["rows"] is None
         assert message in by_name[name]["columns"]

@@ -332,7 +332,7 @@ def test_damaged_remote_stores(demo_data: Path, tmp_path: Path, remote: UPath) -
     with pytest.raises(InputError, match=r"memory://.*tokens/.*bin: has \d+ bytes, the ledger says"):
         tc.open_store(name)
     tokens.unlink()
-    with pytest.raises(InputError, match=r"memory://.*tokens/.*bin: is missing, the ledger says"):
+    with pytest.raises(InputError, match=r"memory://.*tokens/.*bin: is missing: restore it"):
         tc.open_store(name)
     ledger = remote / "store/ledger.json"
     ledger.write_text(ledger.read_text().replace('"complete": true', '"complete": false'))

@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.parts import problem_of
+from taskcatalog.catalog.parts import problem_of, wrong_size
 from taskcatalog.catalog.schemas import MAX_N, MEASURES, id_columns, ngram_table, prefix_table, top_table
 from taskcatalog.catalog.sorting import for_duckdb, limits, literal, parquet_files
 from taskcatalog.catalog.statements import tables_read
@@ -37,7 +37,7 @@ from taskcatalog.sizes import memory_budget, worker_count
 _COMPARED_BYTES = 10**9
 """Of the files of a query's tables: beyond, a comparison would take more than a moment."""
 _Files = Mapping[Path, Mapping[str, Any]]
-"""Each with what its ledger says of it, if it is in one."""
+"""Each with what its ledger, or ``catalog.json``, says of it."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Database:
     def compare(self, tables: Iterable[str], whatever_size: bool = False) -> None:
         """Compares the files of some tables with the ledger; raises InputError for one that is not as written."""
         files = {path: facts for name in tables for path, facts in self._files[name].items()}
-        new = {path: facts for path, facts in files.items() if facts and path not in self._compared}
+        new = {path: facts for path, facts in files.items() if path not in self._compared}
         if not whatever_size and sum(facts["bytes"] for facts in new.values()) > _COMPARED_BYTES:
             return
         with ThreadPoolExecutor(worker_count(None)) as pool:
@@ -145,7 +145,7 @@ class Database:
         self._compared |= new.keys()
 
     def _create(self, table: _Table) -> None:
-        problem = next((wrong for path, facts in table.files.items() if (wrong := _problem(path, facts))), None)
+        problem = next((wrong for path, facts in table.files.items() if (wrong := wrong_size(path, facts))), None)
         if problem is None:
             try:
                 self.connection.execute(f"CREATE VIEW {quoted(table.name)} AS {table.query}")
@@ -247,16 +247,6 @@ def _command_for(name: str, catalogue: Path) -> str | None:
     return None
 
 
-def _problem(path: Path, facts: Mapping[str, Any]) -> str | None:
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        return f"{path}: cannot be read ({error.strerror})"
-    if size != facts.get("bytes", size):
-        return f"{path}: has {size} bytes, the ledger says {facts['bytes']}"
-    return None
-
-
 def _which(error: duckdb.Error, files: Iterable[Path]) -> Path | str:
     """The file that an error is about, as far as it says so."""
     paths = list(files)
@@ -267,8 +257,9 @@ def _which(error: duckdb.Error, files: Iterable[Path]) -> Path | str:
 def _look(folder: CatalogueFolder) -> _Found:
     found = _Found()
     lacking: dict[str, str] = {}
-    tokens: _Files = {folder.tokens: folder.described(folder.tokens) or {}}
-    found.tables.append(_Table("tokens", f"SELECT * FROM {parquet_files(tokens)}", tokens))
+    if facts := folder.described(folder.tokens):
+        tokens = {folder.tokens: facts}
+        found.tables.append(_Table("tokens", f"SELECT * FROM {parquet_files(tokens)}", tokens))
     complete: dict[str, list[Ledger]] = {"ngrams": [], "predict": [], "scan": []}
     for stage in folder.stages():
         try:

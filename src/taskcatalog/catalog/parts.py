@@ -36,12 +36,19 @@ def describe(path: Path, is_work: bool = False) -> dict[str, Any]:
     return {"bytes": path.stat().st_size} | digests
 
 
-def problem_of(path: AnyPath, facts: Mapping[str, Any], *, quickly: bool = False) -> str | None:
-    """What is wrong with a file that a ledger describes so; None where nothing is."""
+def wrong_size(path: AnyPath, facts: Mapping[str, Any]) -> str | None:
+    """What is wrong with a file that a ledger describes so, without looking into it; None where nothing is."""
     if not is_file(path):
         return f"{path}: is missing"
     if (size := size_of(path)) != facts["bytes"]:
         return f"{path}: has {size} bytes, the ledger says {facts['bytes']}"
+    return None
+
+
+def problem_of(path: AnyPath, facts: Mapping[str, Any], *, quickly: bool = False) -> str | None:
+    """What is wrong with a file that a ledger describes so; ``quickly`` goes by the fast digest."""
+    if problem := wrong_size(path, facts):
+        return problem
     kind = "xxh3" if quickly or "sha256" not in facts else "sha256"
     if digests_of_file(path, (kind,)) != {kind: facts[kind]}:
         return f"{path}: its content is not what the ledger says ({kind} differs)"

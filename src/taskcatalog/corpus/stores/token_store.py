@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from taskcatalog.catalog.files import written_atomically
 from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.parts import problem_of
+from taskcatalog.catalog.parts import problem_of, wrong_size
 from taskcatalog.catalog.schemas import documents_schema, id_dtype
 from taskcatalog.catalog.stage import NUMBER, Stage
 from taskcatalog.catalog.vocabulary import Vocabulary
@@ -33,7 +33,7 @@ from taskcatalog.corpus.destination import Destination
 from taskcatalog.corpus.stores.id_file import IdFiles, side_by_side
 from taskcatalog.corpus.stores.store import Sequences, uniform_ends
 from taskcatalog.errors import InputError
-from taskcatalog.storage import AnyPath, is_file, is_remote, open_to_read, size_of
+from taskcatalog.storage import AnyPath, is_remote, open_to_read
 
 _PARTS = (NUMBER, f"{NUMBER}-{NUMBER}")
 _FILES = [file for part in _PARTS for file in (f"tokens/{part}.bin", f"documents/{part}.parquet")]
@@ -54,10 +54,8 @@ class _IdPart:
 
     def check_size(self) -> None:
         """Raises InputError where the file is missing or cut off."""
-        there, n_bytes = is_file(self.file), self._facts["bytes"]
-        if not there or size_of(self.file) != n_bytes:
-            found = f"has {size_of(self.file)} bytes" if there else "is missing"
-            raise InputError(f"{self.file}: {found}, the ledger says {n_bytes} bytes: {_REMEDY}")
+        if problem := wrong_size(self.file, self._facts):
+            raise InputError(f"{problem}: {_REMEDY}")
 
     def check_content(self) -> None:
         """Raises InputError where the file was changed; looks once, at the speed of memory."""
