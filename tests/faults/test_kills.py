@@ -9,12 +9,14 @@ from faults.kills import command, kill_after_parts, kill_ever_later, kill_until_
 from helpers import tree, write_jsonl
 from taskcatalog.embedded.standard_library import standard_library_sources
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Source code in enough files for several parts."""
     folder = tmp_path_factory.mktemp("sources")
-    texts = [path.read_text("utf-8", "replace") for path in standard_library_sources()[:240]]
+    texts = [path.read_text("utf-8", "replace") for path in standard_library_sources()[:160]]
     for i in range(6):
         write_jsonl(folder / f"{i}.jsonl", texts[i::6])
     return folder
