@@ -62,7 +62,7 @@ def main() -> None:
 def measured(folder: Path, memory: str) -> dict[str, Any]:
     options = tc.StoreOptions(tokenizer=str(folder / "tokenizer.json"))
     plans = tc.plan(folder / "flat.bin", options=options, machine=tc.Machine(memory=memory))
-    [plan] = [plan for plan in plans if plan.stage == STAGE]
+    [plan] = [plan for plan in plans if plan.stage == STAGE.name]
     script = Path(__file__).with_name("ngrams.py")
     command = [sys.executable, str(script), "--only", "taskcatalog", "--folder", str(folder), "--memory", memory]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)

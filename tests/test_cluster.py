@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.stage import Stage
 from taskcatalog.cluster.local import PartResult, Work
 from taskcatalog.cluster.streams import run_streams
 from taskcatalog.errors import InputError, TaskcatalogError
@@ -43,7 +44,7 @@ def write_numbers(stream: Numbers, skip: int) -> Iterator[PartResult]:
 
 
 def run(folder: Path, streams: list[Numbers], workers: int = 2) -> dict[str, str]:
-    with Ledger.begin(folder, "numbers", {}, {}) as ledger:
+    with Ledger.begin(folder, Stage("numbers", ("*",)), {}, {}) as ledger:
         run_streams(ledger, {stream.name: stream for stream in streams}, [write_numbers] * workers, WORK)
         ledger.finish({})
     return {path.name: path.read_text() for path in folder.iterdir() if path.name != "ledger.json"}

@@ -69,6 +69,10 @@ class Rows:
     vocabulary_size: int
     path: AnyPath = Path("rows")
     vocabulary: Vocabulary | None = None
+    stamp: str = ""
+
+    def stamp_now(self) -> str:
+        return self.stamp
 
     @property
     def corpus(self) -> Corpus:
@@ -379,7 +383,7 @@ def test_two_commands_at_once(demo_data: Path, tmp_path: Path) -> None:
     while not (tmp_path / "c/ngrams/ledger.parts.jsonl").exists():
         assert first.poll() is None
         time.sleep(0.01)
-    assert "another taskcatalog command is writing there" in refusal(*arguments)
+    assert "another taskcatalog command is at work there" in refusal(*arguments)
     assert first.wait() == 0
     answer(*arguments[:-1], tmp_path / "d")
     assert tree(tmp_path / "c") == tree(tmp_path / "d")

@@ -188,7 +188,7 @@ def test_kinds_of_files(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     kinds = {Path(source.name).name: source.kind for source in find_sources([tmp_path])}
     assert kinds == {
-        "a.json": "text", "a.json.gz": "jsonl", "a.ndjson": "jsonl", "a.PARQUET": "parquet", "a.md": "text",
+        "a.json": "json", "a.json.gz": "json", "a.ndjson": "jsonl", "a.PARQUET": "parquet", "a.md": "text",
         "a.jsonl.zst": "jsonl",
     }  # fmt: skip
 

@@ -9,6 +9,7 @@ HOUSE = Path(taskcatalog.__file__).parent
 FLOORS = [
     ["__main__"],
     ["cli"],
+    ["arguments", "config", "outcomes"],
     ["embedded"],
     ["planning", "verification"],
     ["web"],
@@ -21,6 +22,7 @@ FLOORS = [
     ["display"],
     ["catalog"],
     ["progress", "sizes", "storage"],
+    ["settings", "terminal"],
     ["errors", "version"],
 ]
 """From the roof down: a room imports from rooms below it, and from itself."""

@@ -2,7 +2,9 @@
 
 import ctypes
 import json
+import os
 import resource
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, fields
 from multiprocessing import get_context
@@ -65,7 +67,7 @@ def test_last_hidden_states_give_the_models_logits(folder: Path, length: int, bo
 
 
 def test_only_attention_that_cannot_be_replaced_is_run_level_by_level(folder: Path) -> None:
-    assert find_model(str(folder)).load().is_packed == (folder.name != "bloom")
+    assert find_model(str(folder)).load().way == ("level by level" if folder.name == "bloom" else "packed")
 
 
 def test_models_with_an_unknown_head_give_their_own_logits(tmp_path: Path) -> None:
@@ -146,7 +148,11 @@ class GivenLogits:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     name: ModelName = field(default_factory=lambda: ModelName(label="given", revision="", dtype="float32"))
     n_embeddings: int = 0
+    longest_prompt: int = 0
     cache_bytes_per_token: int = 1
+
+    def n_positions(self, tree: PrefixTree) -> int:
+        raise NotImplementedError
 
     def last_hidden(self, tree: PrefixTree) -> torch.Tensor:
         raise NotImplementedError
@@ -306,3 +312,82 @@ def test_models_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"label '\.\./x'"):
         find_model(str(good), label="../x")
     assert find_model(str(good)).load().n_embeddings == VOCABULARY
+
+
+@pytest.mark.parametrize("device", ["warp", "meta", "xpu", "cuda:7", "cpu:3", "mps:1", "", "cpu,,cpu"])
+def test_devices_that_are_not_here(tmp_path: Path, device: str) -> None:
+    if device == "cuda:7" and torch.cuda.device_count() > 7:
+        pytest.skip("there are eight GPUs here")
+    model = save_model("llama", tmp_path / "m")
+    with pytest.raises(
+        SettingsError, match=f"device '{device.split(',')[-2] if ',,' in device else device}'"
+    ) as raised:
+        find_model(str(model), device=device)
+    assert "\n" not in str(raised.value)
+
+
+def test_code_beside_a_model_is_not_run(tmp_path: Path) -> None:
+    """Nor asked about; whether or not ``transformers`` has a class of its own for the type."""
+    model = save_model("llama", tmp_path / "m")
+    (model / "modeling_own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    config = json.loads((model / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "modeling_own.Config", "AutoModelForCausalLM": "modeling_own.Model"}
+    for model_type in ("llama", "own"):
+        (model / "config.json").write_text(json.dumps(config | {"model_type": model_type}))
+        with pytest.raises(InputError, match="code beside a model is not run"):
+            find_model(str(model)).load()
+    assert not (tmp_path / "ran").exists()
+
+
+def _change_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def _shards(folder: Path) -> list[Path]:
+    AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder, max_shard_size="8KB")
+    (folder / "model.safetensors").unlink(missing_ok=True)
+    return sorted(folder.glob("model-*.safetensors"))
+
+
+def _pickle_with_code(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"lm_head.weight": print}, folder / "pytorch_model.bin")
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "no shard": lambda folder: _shards(folder)[1].unlink(),
+    "half a shard": lambda folder: os.truncate(_shards(folder)[1], 4_000),
+    "a pointer in place of a shard": lambda folder: _shards(folder)[1].write_text("version https://git-lfs.github.com/spec/v1"),
+    "an index that is no JSON": lambda folder: (_shards(folder), (folder / "model.safetensors.index.json").write_text("{")),
+    "no weights": lambda folder: (folder / "model.safetensors").unlink(),
+    "empty weights": lambda folder: (folder / "model.safetensors").write_bytes(b""),
+    "a pickle with code": _pickle_with_code,
+    "no JSON": lambda folder: (folder / "config.json").write_text("{"),
+    "a list": lambda folder: (folder / "config.json").write_text("[]"),
+    "another type": lambda folder: _change_config(folder, model_type="gpt2"),
+    "an unknown type": lambda folder: _change_config(folder, model_type="nothing"),
+    "no type": lambda folder: _change_config(folder, model_type=None, architectures=None),
+    "no layers": lambda folder: _change_config(folder, num_hidden_layers=0),
+    "no vocabulary": lambda folder: _change_config(folder, vocab_size=0),
+    "a smaller vocabulary": lambda folder: _change_config(folder, vocab_size=50),
+    "a word for a number": lambda folder: _change_config(folder, hidden_size="many"),
+    "no heads": lambda folder: _change_config(folder, num_attention_heads=0),
+    "an encoder": lambda folder: _change_config(folder, model_type="t5"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", sorted(DAMAGES))
+def test_damaged_models(tmp_path: Path, damage: str) -> None:
+    folder = save_model("llama", tmp_path / "m")
+    find_model(str(folder)).load()
+    DAMAGES[damage](folder)
+    with pytest.raises(InputError, match=r"^model ") as raised:
+        find_model(str(folder)).load()
+    assert "\n" not in str(raised.value)
+
+
+def test_shards(tmp_path: Path) -> None:
+    folder = save_model("llama", tmp_path / "m")
+    assert len(_shards(folder)) > 2
+    assert find_model(str(folder)).load().way == "packed"

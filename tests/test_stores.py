@@ -16,6 +16,7 @@ from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.corpus.stores import id_file
 from taskcatalog.corpus.stores.id_file import IdFiles, NumberFile
 from taskcatalog.corpus.stores.store import Store, check_ids
+from taskcatalog.corpus.stores.token_store import STAGE
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.storage import AnyPath, upload
 from test_megatron import random_dataset
@@ -335,7 +336,7 @@ def test_damaged_remote_stores(demo_data: Path, tmp_path: Path, remote: UPath) -
     ledger.write_text(ledger.read_text().replace('"complete": true', '"complete": false'))
     with pytest.raises(InputError, match=r"memory://.*store/ledger.json: is not as it was written"):
         tc.open_store(name)
-    with Ledger.begin(tmp_path / "begun", "tokenize", {}, {}) as begun:
+    with Ledger.begin(tmp_path / "begun", STAGE, {}, {}) as begun:
         begun.finish_part("a", [], {"amount": 1})
     ledger.write_bytes((tmp_path / "begun/ledger.json").read_bytes())
     with pytest.raises(InputError, match=r"memory://.*store: is not finished"):

@@ -1,70 +1,31 @@
 """The command line: one command a stage, each a thin shell of the public function of the same name."""
 
 import functools
-import sys
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 import taskcatalog as tc
+from taskcatalog.arguments import Catalogue, Lengths, Text
+from taskcatalog.config import as_defaults, read_config
 from taskcatalog.errors import TaskcatalogError
+from taskcatalog.outcomes import GIVEN, Commands
 from taskcatalog.sizes import parse_size
+from taskcatalog.terminal import one_line, say, warn
 from taskcatalog.version import __version__
 
-_PATH = click.Path(path_type=Path)
-
-
-class _OneLine(click.ClickException):
-    """An error that the user can mend: one line, exit code 2."""
-
-    exit_code = 2
-
-    def show(self, file: Any = None) -> None:
-        click.echo("taskcatalog: " + " ".join(self.message.split()), err=True, file=file)
-
-
-class _Commands(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except TaskcatalogError as error:
-            raise _OneLine(str(error)) from error
-        except ModuleNotFoundError as error:
-            if error.name not in ("torch", "transformers", "safetensors"):
-                raise
-            raise _OneLine(
-                f"this command runs a model and needs {error.name}: pip install 'taskcatalog[lm]'"
-            ) from error
-        except BrokenPipeError:  # as in 'taskcatalog sql … | head'
-            raise
-        except OSError as error:
-            raise _OneLine(f"{error.filename or 'input or output'}: {error.strerror or error}") from error
-        except KeyboardInterrupt:
-            click.echo("\ntaskcatalog: stopped; the same command goes on from here", err=True)
-            sys.exit(130)
+_PATH, _CATALOG, _TEXT = click.Path(path_type=Path), Catalogue(), Text()
 
 
 def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
     """Makes the options in a YAML file this command's defaults."""
-    if path is None:
-        return
-    try:
-        content = yaml.safe_load(path.read_text("utf-8")) or {}
-    except OSError as error:
-        raise _OneLine(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise _OneLine(f"{path}: is not YAML: {error}") from error
-    if not isinstance(content, Mapping):
-        raise _OneLine(f"{path}: is not a list of 'option: value' lines")
-    known = {parameter.name for parameter in ctx.command.params} - {"config"}
-    options = {str(name).replace("-", "_"): value for name, value in content.items()}
-    if unknown := sorted(options.keys() - known):
-        names = ", ".join(sorted(str(name).replace("_", "-") for name in known))
-        raise _OneLine(f"{path}: {ctx.info_name} has no option {unknown[0]!r}; it has {names}")
-    ctx.default_map = options
+    if path is not None:
+        given = read_config(path, ctx)
+        ctx.default_map = as_defaults(given)
+        ctx.meta[GIVEN] = given, ctx
 
 
 _CONFIG = click.option(
@@ -72,6 +33,12 @@ _CONFIG = click.option(
     help="YAML file with options of this command ('out: catalogue'); the command line wins.",
 )  # fmt: skip
 _FORCE = click.option("--force", is_flag=True, help="Replace the output of a different run.")
+_REPLACE = click.option("--force", is_flag=True, help="Replace a file that is there.")
+_LENGTHS = click.option(
+    "-n", type=Lengths(), multiple=True, default=(2, 3), metavar="N[,N…]",
+    callback=lambda _context, _option, given: tuple(chain.from_iterable(given)),
+    help="Lengths to count, each from 1 to 5. [2,3]",
+)  # fmt: skip
 _MEMORY = click.option("--memory", metavar="SIZE", help="Memory to work within, as 8GB. Default: 8GB or half of all.")
 _WORKERS = click.option("--workers", type=int, metavar="N", help="How many to run side by side. Default: all cores.")
 _STAGING = click.option(
@@ -112,7 +79,7 @@ def _store_options(options: dict[str, Any]) -> tc.StoreOptions:
     return tc.StoreOptions(**{name: options.pop(name) for name in names})
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 def main() -> None:
     """Turn a text corpus and a causal language model into a searchable catalogue of the tasks the model can do.
@@ -133,18 +100,18 @@ def main() -> None:
 
 @main.command()
 @_CONFIG
-@click.option("--out", type=_PATH, default=Path("taskcatalog-demo"), show_default=True, help="Where the results go.")
+@click.option("--out", type=_CATALOG, default=Path("taskcatalog-demo"), show_default=True, help="Where the results go.")
 def demo(out: Path) -> None:
     """Run the whole pipeline on what comes with taskcatalog, offline.
 
     The corpus is the source of this Python's standard library; tokenizer and model come with the package.
     """
-    tc.demo(out)
+    tc.demo(out, say)
 
 
 @main.command()
 @click.argument("source", nargs=-1, required=True)
-@click.option("--out", required=True, metavar="STORE", help="Folder or URL of the store to make.")
+@click.option("--out", type=_TEXT, required=True, metavar="STORE", help="Folder or URL of the store to make.")
 @click.option(
     "--tokenizer", required=True, metavar="NAME_OR_PATH", help="A tokenizer.json, a folder with one, or a hub name."
 )
@@ -160,6 +127,7 @@ def demo(out: Path) -> None:
     "--on-error", type=click.Choice(["stop", "skip"]), default="stop", show_default=True,
     help="What a document that cannot be read does: stop the run, or be left out and counted.",
 )  # fmt: skip
+@click.option("--follow-links", is_flag=True, help="Below folders, read what links point to, each file once.")
 @click.option("--subset", help="Of a dataset on the Hugging Face hub.")
 @click.option("--split", default="train", show_default=True, help="Of a Hugging Face dataset.")
 @click.option(
@@ -176,7 +144,7 @@ def demo(out: Path) -> None:
 @_CONFIG
 def tokenize(
     source: tuple[str, ...], out: str, tokenizer: str, engine: Any, format: Any, staging: Path | None,  # noqa: A002
-    workers: int | None, force: bool, **settings: Any,
+    workers: int | None, follow_links: bool, force: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Turn documents into a token store.
 
@@ -190,14 +158,14 @@ def tokenize(
     chosen = tc.TokenizeSettings(**settings)
     store = tc.tokenize(
         source, out, tokenizer, chosen,
-        format=format, engine=engine, staging=staging, workers=workers, force=force,
+        format=format, engine=engine, staging=staging, workers=workers, follow_links=follow_links, force=force,
     )  # fmt: skip
-    click.echo(f"{out}: complete, {store.n_tokens:,} tokens in {store.n_sequences:,} sequences")
+    say(f"{out}: complete, {store.n_tokens:,} tokens in {store.n_sequences:,} sequences")
 
 
 @main.command()
 @click.argument("store")
-@click.option("--out", required=True, metavar="PATH_OR_URL", help="Folder to make; for flat, the file.")
+@click.option("--out", type=_TEXT, required=True, metavar="PATH_OR_URL", help="Folder to make; for flat, the file.")
 @click.option(
     "--format", type=click.Choice(["bin", "mds", "flat"]), required=True,
     help="bin: a token store. mds: shards of MosaicML Streaming. flat: one file of ids, as tokengrams reads.",
@@ -238,13 +206,13 @@ def convert(
     made = tc.convert(store, out, settings, options=store_options, **options)
     dropped = made["dropped_tokens"]
     rest = f"; the last, partial sequence of {dropped:,} tokens is left out" if dropped else ""
-    click.echo(f"{out}: complete, {made['tokens']:,} tokens in {made['sequences']:,} sequences{rest}")
+    say(f"{out}: complete, {made['tokens']:,} tokens in {made['sequences']:,} sequences{rest}")
 
 
 @main.command()
 @click.argument("store")
-@click.option("--out", type=_PATH, required=True, metavar="CATALOG", help="Folder of the catalogue to make.")
-@click.option("-n", type=int, multiple=True, default=(2, 3), show_default=True, help="Lengths to count, 1 to 5.")
+@click.option("--out", type=_CATALOG, required=True, metavar="CATALOG", help="Folder of the catalogue to make.")
+@_LENGTHS
 @click.option(
     "--min-prefix-count", type=int, default=1_000, show_default=True,
     help="Top tables of trigrams and longer take prefixes that occur more often.",
@@ -274,7 +242,7 @@ def ngrams(store: str, out: Path, memory: str | None, workers: int | None, force
 @main.command()
 @click.argument("store")
 @click.option("--tokens", type=int, metavar="N", help="Plan for so many tokens like the store's. Default: all of them.")
-@click.option("-n", type=int, multiple=True, default=(2, 3), show_default=True, help="Lengths to count, 1 to 5.")
+@_LENGTHS
 @click.option("--model", metavar="NAME_OR_PATH", help="Plan a scan with this model, too.")
 @click.option("--cores", type=click.IntRange(1), metavar="N", help="Of the machine that the run will be on. [these]")
 @click.option("--memory", metavar="SIZE", help="That the run may use, as 64GB. [8GB or half of all]")
@@ -300,25 +268,28 @@ def plan(
         disk = [amount(stage.temporary + stage.final), amount(stage.final)]
         rows.append([stage.stage, duration(stage.seconds), amount(stage.memory), *disk])
     for line in columns(rows, "<>>>>"):
-        click.echo(line)
+        say(line)
 
 
 @main.command()
-@click.argument("catalog", type=_PATH)
-@click.option("--out", type=_PATH, required=True, metavar="FILE", help="The database to make.")
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.argument("catalog", type=_CATALOG)
+@click.option("--out", type=_CATALOG, required=True, metavar="FILE", help="The database to make.")
+@_MEMORY
+@_REPLACE
 @_CONFIG
-def duckdb(catalog: Path, out: Path, force: bool) -> None:
+def duckdb(catalog: Path, out: Path, memory: str | None, force: bool) -> None:
     """Write all tables into one DuckDB file, to be used by itself.
+
+    FILE may not be inside a catalogue or a store.
 
     \b
     taskcatalog duckdb catalogue --out catalogue.duckdb
     """
-    _print_rows(f"{out}: complete", tc.write_duckdb(catalog, out, force=force))
+    _print_rows(f"{out}: complete", tc.write_duckdb(catalog, out, memory=memory, force=force))
 
 
 @main.command()
-@click.argument("catalog", type=_PATH)
+@click.argument("catalog", type=_CATALOG)
 @click.option(
     "--model", "models", multiple=True, required=True, metavar="NAME_OR_PATH",
     help="Hub name or folder; 'pythia' for all eight deduplicated sizes. May be given several times.",
@@ -338,7 +309,7 @@ def predict(catalog: Path, models: tuple[str, ...], revisions: str | None, **opt
 @main.command()
 @click.argument("store")
 @click.option("--model", required=True, metavar="NAME_OR_PATH", help="Hub name or folder.")
-@click.option("--out", type=_PATH, required=True, metavar="CATALOG", help="The catalogue to add the table to.")
+@click.option("--out", type=_CATALOG, required=True, metavar="CATALOG", help="The catalogue to add the table to.")
 @click.option("--prompt-length", type=int, default=4, show_default=True, help="Tokens of the short prompt.")
 @click.option("--min-probability", type=float, default=0.5, show_default=True, help="p_long must be above this.")
 @click.option("--min-divergence", type=float, default=0.5, show_default=True, help="In nats; must be above this.")
@@ -383,30 +354,46 @@ def scan(
 
 
 @main.command()
-@click.argument("catalog", type=_PATH)
-@click.argument("query", required=False)
+@click.argument("catalog", type=_CATALOG)
+@click.argument("query", type=_TEXT, required=False)
 @click.option(
-    "--format", "kind", type=click.Choice(["table", "csv", "json", "parquet"]), default="table", show_default=True
+    "--format", "kind", type=click.Choice(["table", "csv", "json", "parquet"]),
+    help="Default: as the name of --out ends; on the screen, a table.",
+)  # fmt: skip
+@click.option("--out", type=_CATALOG, metavar="FILE", help="Write to this file instead of the screen.")
+@click.option(
+    "--verify", is_flag=True, help="Compare the files of the tables that it reads with their checksums first."
 )
-@click.option("--out", type=_PATH, help="Write to this file instead of the screen.")
+@_MEMORY
+@_REPLACE
 @_CONFIG
-def sql(catalog: Path, query: str | None, kind: Any, out: Path | None) -> None:
+def sql(
+    catalog: Path, query: str | None, kind: Any, out: Path | None, verify: bool, memory: str | None, force: bool
+) -> None:
     """Answer a SELECT over the catalogue's tables, by name; without a query, list them.
+
+    The query reads the tables and nothing else: no other file, no setting, nothing of the machine. It is stopped where
+    it needs more than --memory, after what can be was sorted on disk (in TMPDIR).
 
     \b
     taskcatalog sql catalogue "SELECT seq, sum_count, frac_max FROM top_bigrams LIMIT 20"
     """
-    from taskcatalog.display import write_result
+    from taskcatalog.catalog.outputs import check_result_file
+    from taskcatalog.display import format_of, write_result
+    from taskcatalog.sizes import memory_budget, memory_limited
 
-    opened = tc.open(catalog)
-    relation = opened.sql(query) if query else opened.describe()
-    write_result(relation, kind, out)
+    kind = kind or format_of(out)
+    if out is not None:
+        check_result_file(out, force=force)
+    with tc.open(catalog, memory=memory, verify=verify) as opened, memory_limited(memory_budget(memory)):
+        relation = opened.sql(query) if query else opened.describe()
+        write_result(relation, kind, out, force=force)
 
 
 @main.command()
-@click.argument("catalog", type=_PATH)
-@click.argument("text")
-@click.option("--limit", type=int, default=10, show_default=True, help="How many completions to show.")
+@click.argument("catalog", type=_CATALOG)
+@click.argument("text", type=_TEXT)
+@click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="How many completions to show.")
 @_CONFIG
 def complete(catalog: Path, text: str, limit: int) -> None:
     """Show what follows TEXT in the corpus: counts, shares, and what the models say."""
@@ -415,36 +402,37 @@ def complete(catalog: Path, text: str, limit: int) -> None:
     opened = tc.open(catalog)
     found = opened.complete(text, limit)
     dropped = f" (without {visible(opened.text(found.dropped_ids))})" if found.dropped_ids else ""
-    click.echo(f"{visible(opened.text(found.prefix_ids))}{dropped}: {found.sum_count:,} occurrences")
+    say(f"{visible(opened.text(found.prefix_ids))}{dropped}: {found.sum_count:,} occurrences")
     models = [name for name in found.table.column_names if name.startswith("p_")]
     rows = [["rank", "token", "count", "share", *models]]
     for row in found.table.to_pylist():
         asked = ["" if row[name] is None else f"{row[name]:.3f}" for name in models]
         rows.append([str(row["rank"]), visible(row["token"]), f"{row['count']:,}", f"{row['share']:.3f}", *asked])
     for line in columns(rows, "><>>" + ">" * len(models)):
-        click.echo(line)
+        say(line)
 
 
 @main.command()
-@click.argument("path")
+@click.argument("path", type=_TEXT)
+@_MEMORY
 @_with(_STORE_OPTIONS)
 @_CONFIG
-def verify(path: str, **options: Any) -> None:
+def verify(path: str, memory: str | None, **options: Any) -> None:
     """Check a store or a catalogue: checksums of all files, and the rules that hold between tables."""
-    problems = tc.verify(path, _store_options(options))
+    problems = tc.verify(path, _store_options(options), memory=memory)
     if problems:
         for problem in problems:
-            click.echo(problem, err=True)
-        raise _OneLine(f"{path}: {len(problems)} problem{'s' if len(problems) > 1 else ''} found")
-    click.echo(f"{path}: all is well")
+            warn(one_line(problem))
+        raise TaskcatalogError(f"{path}: {len(problems)} problem{'s' if len(problems) > 1 else ''} found")
+    say(f"{path}: all is well")
 
 
 def _print_rows(title: str, rows: Mapping[str, int]) -> None:
     from taskcatalog.display import columns
 
-    click.echo(title)
+    say(title)
     for line in columns([[name, f"{count:,}"] for name, count in rows.items()], "<>"):
-        click.echo("  " + line)
+        say("  " + line)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -30,7 +31,8 @@ from taskcatalog.counting.runs import Grams, MemoryRun, merge
 from taskcatalog.counting.stage import NgramSettings
 from taskcatalog.counting.tables import table_parts, write_tables
 from taskcatalog.errors import SettingsError
-from taskcatalog.sizes import memory_budget, peak_memory, worker_count
+from taskcatalog.settings import POSITIVE, Between, Settings, checked
+from taskcatalog.sizes import MOST_WORKERS, memory_budget, peak_memory, worker_count
 from taskcatalog.storage import AnyPath
 
 _SAMPLE_TOKENS = 1 << 23
@@ -66,12 +68,12 @@ class StagePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class Machine(Settings):
     """Where the run is to be. What is None is as here."""
 
-    cores: int | None = None
+    cores: Annotated[int | None, Between(1, MOST_WORKERS)] = None
     memory: str | None = None
-    disk_rate: int | None = None
+    disk_rate: Annotated[int | None, POSITIVE] = None
     """Bytes a second, both ways; not a limit if None."""
 
 
@@ -90,6 +92,8 @@ def plan(
     Raises InputError for a store that cannot be read, SettingsError for an empty one.
     """
     settings, machine = settings or NgramSettings(), machine or Machine()
+    tokens = checked("tokens", tokens, Annotated[int | None, POSITIVE])
+    memory_budget(machine.memory)
     opened = open_store(store, options)
     if not opened.n_tokens:
         raise SettingsError(f"{store}: has no tokens to measure on")
@@ -114,6 +118,10 @@ class _Sample:
     vocabulary: Vocabulary | None
     corpus: Corpus
     sequences: Sequences
+    stamp: str = ""
+
+    def stamp_now(self) -> str:
+        return self.stamp
 
     @classmethod
     def of(cls, store: Store) -> "_Sample":

@@ -5,6 +5,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from taskcatalog.terminal import one_line
+
 
 def progress_bar(description: str, total: int | None, unit: str, done: int = 0) -> "tqdm[Any]":
     """A bar with rate and time left, from ``done`` to ``total``; use it as a context manager."""
@@ -21,4 +23,4 @@ def progress_bar(description: str, total: int | None, unit: str, done: int = 0) 
 
 def note(text: str) -> None:
     """One line on the standard error stream, above a bar that is shown."""
-    tqdm.write(f"taskcatalog: {text}", file=sys.stderr)
+    tqdm.write(f"taskcatalog: {one_line(text)}", file=sys.stderr)

@@ -21,6 +21,8 @@ R = TypeVar("R")
 _RANGE_BYTES = 8 << 20
 _DELAYS = (0.2, 1, 3, 8)
 """Seconds before each further try."""
+_CHANGE_KEYS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated")
+"""Under which file systems say when a file was changed, or which content it has."""
 _FINAL = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, ImportError, NotImplementedError)
 """What another try would not mend."""
 _FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError", "RepositoryNotFoundError", "GatedRepoError")
@@ -30,6 +32,12 @@ def locate(name: str | AnyPath) -> AnyPath:
     """The path that a name or URL means. Raises InputError for a protocol that nothing here speaks."""
     if not isinstance(name, str):
         return name
+    try:
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name!a}: is no name of a file: it holds half of a character") from error
+    if "\0" in name:
+        raise InputError(f"{name!a}: is no name of a file: it holds a NUL character")
     if "://" not in name:
         return Path(name)
     try:
@@ -75,6 +83,26 @@ def size_of(path: AnyPath) -> int:
     if size is None:
         raise InputError(f"{path}: the server does not say its size: download the file first")
     return int(size)
+
+
+def stamp_of(path: AnyPath) -> str:
+    """The size of a file and when it was changed last, or what its server says in place of that."""
+    if isinstance(path, Path):
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        return f"{found.st_size} {found.st_mtime_ns}"
+    path.fs.invalidate_cache()
+    about = _tried(path, lambda: path.fs.info(path.path))
+    return f"{about['size']} {next((about[key] for key in _CHANGE_KEYS if key in about), '')}"
+
+
+def lies_in(path: AnyPath, folder: AnyPath) -> bool:
+    """Whether a path is a folder, or lies in it; links are followed."""
+    if isinstance(path, Path) and isinstance(folder, Path):
+        return path.resolve().is_relative_to(folder.resolve())
+    return f"{str(path).rstrip('/')}/".startswith(f"{str(folder).rstrip('/')}/")
 
 
 def read_bytes(path: AnyPath, start: int = 0, stop: int | None = None) -> bytes:

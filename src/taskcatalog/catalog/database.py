@@ -1,57 +1,200 @@
 """DuckDB over a catalogue's Parquet files: one view for each table, by its name.
 
-The database itself is in memory and holds views only. Tables of a stage that is not complete are left out.
+The database itself is in memory and holds views only. Tables of a stage that is not complete are left out. A table of
+which a file is missing, has another size than its ledger says or cannot be opened does not answer, and says why; the
+others do. What changed within a file of the same size DuckDB does not notice: it does not check Parquet's checksums of
+pages. ``Database.verify`` reads the files of some tables again and compares them with the ledger.
+
+Sorting and grouping keep within a limit of memory and spill into a folder of the database's own; ``close`` removes it.
 """
 
+import errno
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Self
 
 import duckdb
+import pyarrow as pa
 
+from taskcatalog.catalog.files import sha256_of_file
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import MAX_N, MEASURES, id_columns, ngram_table, prefix_table, top_table
-from taskcatalog.catalog.sorting import literal, parquet_files
-from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.catalog.sorting import for_duckdb, limits, literal, parquet_files
+from taskcatalog.catalog.statements import tables_read
+from taskcatalog.errors import DiskFullError, InputError, SettingsError, TaskcatalogError
+from taskcatalog.sizes import memory_budget
 
-_READING = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
-
-
-def connect(folder: CatalogueFolder) -> duckdb.DuckDBPyConnection:
-    """A connection that answers for every finished table of the catalogue."""
-    database = duckdb.connect()
-    database.execute("SET enable_progress_bar = false")
-    _create_view(database, "tokens", f"SELECT * FROM {parquet_files([folder.tokens])}")
-    complete = [ledger for stage in folder.stages() if (ledger := Ledger.read(stage)).complete]
-    by_stage = {stage: [ledger for ledger in complete if ledger.stage == stage] for stage in ("predict", "scan")}
-    if by_stage["predict"]:
-        files = [path for ledger in by_stage["predict"] for path in ledger.files()]
-        _create_view(database, "predictions", f"SELECT * FROM {parquet_files(files)}")
-    for ledger in complete:
-        if ledger.stage == "ngrams":
-            _create_ngram_views(database, ledger, by_stage["predict"])
-    for name in sorted({ledger.folder.parent.name for ledger in by_stage["scan"]}):
-        _create_scan_views(database, name, [ledger for ledger in by_stage["scan"] if ledger.folder.parent.name == name])
-    return database
+_Files = Mapping[Path, Mapping[str, Any]]
+"""Each with what its ledger says of it, if it is in one."""
 
 
-def table_names(database: duckdb.DuckDBPyConnection) -> list[str]:
-    rows = database.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY 1").fetchall()
-    return [name for (name,) in rows]
+@dataclass(frozen=True)
+class _Table:
+    name: str
+    query: str
+    files: _Files
 
 
-def run_query(database: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
-    """Answers one statement that only reads; raises SettingsError for any other."""
+@dataclass(frozen=True)
+class _Found:
+    """What a catalogue's folder holds."""
+
+    tables: list[_Table] = field(default_factory=list)
+    damaged: dict[str, str] = field(default_factory=dict)
+    """Tables that cannot be told from what is there, and why."""
+
+
+def connect(folder: CatalogueFolder, memory: str | None = None) -> "Database":
+    """The finished tables of the catalogue, to be read within ``memory`` (as ``8GB``; default as elsewhere)."""
+    budget = memory_budget(memory)
+    found = _look(folder)
+    spill = Path(tempfile.mkdtemp(prefix="taskcatalog-sql-"))
     try:
-        statements = database.extract_statements(query)
-        if len(statements) != 1 or statements[0].type not in _READING:
-            raise SettingsError("a query is one SELECT statement (or WITH, FROM, DESCRIBE, EXPLAIN): it only reads")
-        # A DataFrame of the calling program is no table of the catalogue.
-        database.execute("SET python_enable_replacements = false")
-        return database.sql(query)
-    except duckdb.Error as error:
-        first = " ".join(str(error).split("\n\n")[0].split())
-        hint = f"; the tables are {', '.join(table_names(database))}" if "does not exist" in first else ""
-        raise SettingsError(f"query: {first}{hint}") from error
+        settings = {
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "python_enable_replacements": False,  # a DataFrame of the calling program is no table of the catalogue
+        }
+        connection = duckdb.connect(config=limits(budget, spill) | settings)
+        connection.execute("SET enable_progress_bar = false")
+    except BaseException:
+        shutil.rmtree(spill, ignore_errors=True)
+        raise
+    return Database(folder, connection, found, spill)
+
+
+class Database:
+    """The tables of one catalogue, each as a view of its name."""
+
+    def __init__(
+        self, folder: CatalogueFolder, connection: duckdb.DuckDBPyConnection, found: _Found, spill: Path
+    ) -> None:
+        self.connection = connection
+        """For queries of our own; ``ask`` is for those of others."""
+        self.damaged = dict(found.damaged)
+        """The tables that do not answer, each with what is wrong."""
+        self._folder = folder
+        self._files: dict[str, _Files] = {}
+        self._verified: set[Path] = set()
+        # Of a process that ends in between, too; one that is killed may leave the folder in the system's temporary one.
+        self._end = weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True)
+        for table in found.tables:
+            self._create(table)
+
+    @property
+    def tables(self) -> list[str]:
+        """The names of those that answer."""
+        return sorted(self._files)
+
+    def close(self) -> None:
+        self.connection.close()
+        self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def lock(self) -> None:
+        """From here on only the catalogue's own files are read, nothing is written and no setting changes."""
+        paths = {path for files in self._files.values() for path in files}
+        # DuckDB looks for the pattern that a path is given as, and for the path.
+        allowed = sorted({str(path.absolute()) for path in paths} | {for_duckdb(path) for path in paths})
+        self.connection.execute(f"SET allowed_paths = [{', '.join(map(literal, allowed))}]")
+        self.connection.execute("SET enable_external_access = false")
+        self.connection.execute("SET lock_configuration = true")
+
+    def ask(self, query: str, verify: bool = False) -> duckdb.DuckDBPyRelation:
+        """Answers one statement that only reads the tables, in a session of its own.
+
+        With ``verify`` the files of its tables are compared with the ledger first, each once. Raises SettingsError for
+        any other statement, InputError for a table that is damaged.
+        """
+        with query_errors():
+            session = self.connection.cursor()
+            names = tables_read(session, query)
+            known = {name.lower(): name for name in self._files}
+            for name in sorted(names - known.keys()):
+                self._refuse(name)
+            if verify:
+                self.verify(known[name] for name in names)
+            return session.sql(query)
+
+    def verify(self, tables: Iterable[str]) -> None:
+        """Reads the files of some tables; raises InputError for one that is not what its ledger says."""
+        for path, facts in sorted((item for name in tables for item in self._files[name].items()), key=str):
+            if path not in self._verified and "sha256" in facts and sha256_of_file(path) != facts["sha256"]:
+                raise InputError(f"{path}: its content is not what the ledger says (SHA-256 differs): {_REMEDY}")
+            self._verified.add(path)
+
+    def _create(self, table: _Table) -> None:
+        problem = next((wrong for path, facts in table.files.items() if (wrong := _problem(path, facts))), None)
+        if problem is None:
+            try:
+                self.connection.execute(f"CREATE VIEW {quoted(table.name)} AS {table.query}")
+                self._files[table.name] = table.files
+                return
+            except duckdb.Error as error:
+                problem = f"{_which(error, table.files)}: cannot be read ({_first_line(error)})"
+        self.damaged[table.name] = f"{problem}: {_REMEDY}"
+
+    def _refuse(self, name: str) -> None:
+        """Says why there is no such table, and which command makes it."""
+        damaged = {table.lower(): reason for table, reason in self.damaged.items()}
+        if name in damaged:
+            raise InputError(f"table {name} cannot be read: {damaged[name]}")
+        command = _command_for(name, self._folder.path)
+        remedy = f"{command} makes it" if command else f"the tables are {', '.join(self.tables)}"
+        raise SettingsError(f"query: table {name!r} is not in {self._folder.path}: {remedy}")
+
+
+_REMEDY = "restore it, or make it anew ('taskcatalog verify' tells all that is wrong)"
+
+
+@contextmanager
+def query_errors() -> Iterator[None]:
+    """Makes what DuckDB raises for a query, also while its rows are read, an error of ours."""
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException, OSError, MemoryError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of a file that is being written
+            raise
+        first = _first_line(error)
+        if isinstance(error, duckdb.OutOfMemoryException | MemoryError) or "Out of Memory" in first:
+            raise TaskcatalogError(
+                f"query: needs more memory than it may take ({first}): --memory gives more"
+            ) from error
+        if os.strerror(errno.ENOSPC) in first:
+            raise DiskFullError(
+                f"query: there is no more room on a disk ({first}): TMPDIR says where it sorts"
+            ) from error
+        hint = re.search(r'"(p_\w+)" not found', first) and "; 'taskcatalog predict' adds columns p_MODEL to top tables"
+        raise SettingsError(f"query: {first}{hint or ''}") from error
+
+
+def rows_of(relation: duckdb.DuckDBPyRelation, at_once: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The columns of a query's answer and its rows, some at a time. Raises SettingsError for what a row lets fail."""
+    with query_errors():
+        reader = relation.to_arrow_reader(at_once)
+    return reader.schema, _each(lambda: next(reader, None))
+
+
+def _each(next_batch: Callable[[], pa.RecordBatch | None]) -> Iterator[pa.RecordBatch]:
+    while True:
+        with query_errors():
+            batch = next_batch()
+        if batch is None:
+            return
+        yield batch
 
 
 def quoted(name: str) -> str:
@@ -59,17 +202,100 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _create_ngram_views(database: duckdb.DuckDBPyConnection, ngrams: Ledger, predicted: list[Ledger]) -> None:
-    unigrams = ngrams.folder / f"{ngram_table(1)}.parquet"
-    _create_view(database, ngram_table(1), f"SELECT * FROM {parquet_files([unigrams])}")
-    for n in range(2, MAX_N + 1):
-        for table in (ngram_table(n), prefix_table(n)):
-            files = [path for path in ngrams.files() if path.parent.name == table]
+def _first_line(error: BaseException) -> str:
+    return " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
+
+
+def _command_for(name: str, catalogue: Path) -> str | None:
+    """The command that makes a table of this name, if one does."""
+    if scan := re.fullmatch(r"(scan|measures)_([0-9]+)(_models)?", name):
+        kind, length, models = scan.groups()
+        options = [f"--prompt-length {length}"] if length != "4" else []
+        options += ["--all-measures"] if kind == MEASURES else []
+        more = " with a second model" if models else ""
+        return f"{' '.join(['taskcatalog scan STORE --model MODEL --out', str(catalogue), *options])!r}{more}"
+    if name == "predictions":
+        return f"'taskcatalog predict {catalogue} --model MODEL'"
+    for n in range(1, MAX_N + 1):
+        if name in (ngram_table(n), *((prefix_table(n), top_table(n)) if n > 1 else ())):
+            return f"'taskcatalog ngrams STORE --out {catalogue} -n {n}'"
+    return None
+
+
+def _problem(path: Path, facts: Mapping[str, Any]) -> str | None:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        return f"{path}: cannot be read ({error.strerror})"
+    if size != facts.get("bytes", size):
+        return f"{path}: has {size} bytes, the ledger says {facts['bytes']}"
+    return None
+
+
+def _which(error: duckdb.Error, files: Iterable[Path]) -> Path | str:
+    """The file that an error is about, as far as it says so."""
+    paths = list(files)
+    named = (path for path in paths if str(path) in str(error) or for_duckdb(path) in str(error))
+    return next(named, paths[0] if len(paths) == 1 else "one of its files")
+
+
+def _look(folder: CatalogueFolder) -> _Found:
+    found = _Found()
+    lacking: dict[str, str] = {}
+    tokens: _Files = {folder.tokens: {}}
+    found.tables.append(_Table("tokens", f"SELECT * FROM {parquet_files(tokens)}", tokens))
+    complete: dict[str, list[Ledger]] = {"ngrams": [], "predict": [], "scan": []}
+    for stage in folder.stages():
+        try:
+            ledger = Ledger.read(stage)
+        except InputError as error:
+            holds, lends = _tables_of(stage)
+            found.damaged.update(dict.fromkeys(holds, str(error)))
+            lacking.update(dict.fromkeys(lends, str(error)))
+            continue
+        if ledger.complete:
+            complete[ledger.stage].append(ledger)
+    predicted = complete["predict"]
+    if predicted:
+        files = _all_files(predicted)
+        found.tables.append(_Table("predictions", f"SELECT * FROM {parquet_files(files)}", files))
+    for ledger in complete["ngrams"]:
+        found.tables.extend(_ngram_tables(ledger, predicted))
+    for name in sorted({ledger.folder.parent.name for ledger in complete["scan"]}):
+        scans = [ledger for ledger in complete["scan"] if ledger.folder.parent.name == name]
+        found.tables.extend(_scan_tables(name, scans))
+    # What lacks one model's rows, or columns, is not what it says it is.
+    found.damaged.update({table.name: lacking[table.name] for table in found.tables if table.name in lacking})
+    found.tables[:] = [table for table in found.tables if table.name not in found.damaged]
+    return found
+
+
+def _tables_of(stage: Path) -> tuple[list[str], list[str]]:
+    """The tables that a folder with a damaged ledger seems to hold, and those that it gives rows or columns to."""
+    if stage.parent.name == "predictions":
+        return ["predictions"], [top_table(n) for n in range(2, MAX_N + 1)]
+    if stage.name != "ngrams":
+        name = stage.parent.name
+        return [name], [f"{name}_models", name.replace("scan", MEASURES)]
+    names = [ngram_table(1), *(kind(n) for n in range(2, MAX_N + 1) for kind in (ngram_table, prefix_table, top_table))]
+    return [name for name in names if (stage / name).is_dir() or (stage / f"{name}.parquet").is_file()], []
+
+
+def _all_files(ledgers: Iterable[Ledger]) -> dict[Path, Mapping[str, Any]]:
+    return {path: facts for ledger in ledgers for path, facts in ledger.files().items()}
+
+
+def _ngram_tables(ngrams: Ledger, predicted: list[Ledger]) -> Iterator[_Table]:
+    there = ngrams.files()
+    for n in range(1, MAX_N + 1):
+        for name in (ngram_table(n), *((prefix_table(n),) if n > 1 else ())):
+            alone = ngrams.folder / f"{name}.parquet"
+            files = {path: facts for path, facts in there.items() if path.parent.name == name or path == alone}
             if files:
-                _create_view(database, table, f"SELECT * FROM {parquet_files(files)}")
+                yield _Table(name, f"SELECT * FROM {parquet_files(files)}", files)
         top = ngrams.folder / f"{top_table(n)}.parquet"
-        if top in ngrams.files():
-            _create_view(database, top_table(n), _top_with_models(n, top, predicted))
+        if top in there:
+            yield _Table(top_table(n), _top_with_models(n, top, predicted), {top: there[top]} | _all_files(predicted))
 
 
 def _top_with_models(n: int, top: Path, predicted: list[Ledger]) -> str:
@@ -87,28 +313,19 @@ def _top_with_models(n: int, top: Path, predicted: list[Ledger]) -> str:
     return f"SELECT t.*{''.join(columns)} FROM {parquet_files([top])} t{''.join(joins)}{order}"
 
 
-def _create_scan_views(database: duckdb.DuckDBPyConnection, name: str, scans: list[Ledger]) -> None:
+def _scan_tables(name: str, scans: list[Ledger]) -> Iterator[_Table]:
     """The tasks of all models; with several, each prompt once with a column ``p_long_<label>`` for each of them, empty
     where it is no task of that model; and the measures of all prompts, where they were kept."""
-    files = [path for scan in scans for path in scan.files()]
-    tasks = parquet_files(path for path in files if path.parent.name != MEASURES)
+    files = _all_files(scans)
+    measures = {path: facts for path, facts in files.items() if path.parent.name == MEASURES}
+    tasks = {path: facts for path, facts in files.items() if path not in measures}
     order = "" if len(scans) == 1 else " ORDER BY p_long DESC, long_ids, model"
-    _create_view(database, name, f"SELECT * FROM {tasks}{order}")
+    yield _Table(name, f"SELECT * FROM {parquet_files(tasks)}{order}", tasks)
     if len(scans) > 1:
         labels = [scan.folder.name for scan in scans]
         columns = (f"max(p_long) FILTER (model = {literal(one)}) AS {quoted('p_long_' + one)}" for one in labels)
-        _create_view(
-            database,
-            f"{name}_models",
-            f"""SELECT long_ids, first(text ORDER BY model) AS text, max(count) AS count, count(*) AS n_models,
-                {", ".join(columns)} FROM {tasks} GROUP BY long_ids ORDER BY count DESC, long_ids""",
-        )
-    if measures := [path for path in files if path.parent.name == MEASURES]:
-        _create_view(database, name.replace("scan", MEASURES), f"SELECT * FROM {parquet_files(measures)}")
-
-
-def _create_view(database: duckdb.DuckDBPyConnection, name: str, query: str) -> None:
-    try:
-        database.execute(f"CREATE VIEW {quoted(name)} AS {query}")
-    except duckdb.Error as error:
-        raise InputError(f"table {name} cannot be read: {str(error).splitlines()[0]}") from error
+        query = f"""SELECT long_ids, first(text ORDER BY model) AS text, max(count) AS count, count(*) AS n_models,
+            {", ".join(columns)} FROM {parquet_files(tasks)} GROUP BY long_ids ORDER BY count DESC, long_ids"""
+        yield _Table(f"{name}_models", query, tasks)
+    if measures:
+        yield _Table(name.replace("scan", MEASURES), f"SELECT * FROM {parquet_files(measures)}", measures)

@@ -3,7 +3,7 @@
 ::
 
     CATALOG/
-      catalog.json              the corpus: its fingerprint, sequence length and vocabulary
+      catalog.json              the corpus: its fingerprint, sequence length and vocabulary; digests of these two files:
       tokenizer.json            where the corpus has one
       tokens.parquet
       ngrams/                   ledger.json, bigrams/*.parquet, …, top_bigrams.parquet, …
@@ -14,16 +14,27 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from taskcatalog.catalog.files import folder_locked, is_temporary, read_json, write_json, written_atomically
+from taskcatalog.catalog.files import (
+    folder_locked,
+    is_temporary,
+    make_folder,
+    read_signed,
+    remove_files,
+    write_signed,
+    written_atomically,
+)
 from taskcatalog.catalog.parquet import table_writer
+from taskcatalog.catalog.parts import describe, problem_of
 from taskcatalog.catalog.schemas import id_dtype, tokens_schema
+from taskcatalog.catalog.stage import LEDGER
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.errors import ConflictError, InputError
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +77,11 @@ class CatalogueFolder:
     path: Path
 
     @property
+    def description(self) -> Path:
+        """The file that makes the folder a catalogue."""
+        return self.path / "catalog.json"
+
+    @property
     def ngrams(self) -> Path:
         return self.path / "ngrams"
 
@@ -85,25 +101,51 @@ class CatalogueFolder:
 
     def stages(self) -> Iterator[Path]:
         """The folders of all stages that were begun, finished or not."""
+        return (path for path in self._stage_folders() if (path / LEDGER).is_file())
+
+    def folders_without_ledger(self) -> list[Path]:
+        """Folders of stages that hold files, but no ledger that says what these are."""
+        return [path for path in self._stage_folders() if not (path / LEDGER).is_file() and any(path.iterdir())]
+
+    def _stage_folders(self) -> Iterator[Path]:
         for pattern in ("ngrams", "predictions/*", "scan_*/*"):
-            yield from sorted(path for path in self.path.glob(pattern) if (path / "ledger.json").is_file())
+            yield from sorted(path for path in self.path.glob(pattern) if path.is_dir())
 
     def corpus(self) -> Corpus:
         """Raises InputError where ``path`` is no catalogue."""
-        if not (self.path / "catalog.json").is_file():
-            missing = "is not a catalogue" if self.path.exists() else "does not exist"
-            raise InputError(f"{self.path}: {missing}: 'taskcatalog ngrams STORE --out {self.path}' makes one")
-        content = read_json(self.path / "catalog.json")
-        if content.pop("format", None) != _FORMAT:
-            raise InputError(f"{self.path}/catalog.json: is not of format {_FORMAT}: made by another version?")
-        return Corpus(**content)
+        content = self._description()
+        try:
+            return Corpus(**{name: content[name] for name in Corpus.__dataclass_fields__})
+        except KeyError as error:
+            raise InputError(f"{self.description}: lacks {error}: restore it, or make {self.path} anew") from error
 
     def vocabulary(self) -> Vocabulary | None:
-        return Vocabulary.read(self.tokenizer) if self.tokenizer.is_file() else None
+        """Raises InputError where the tokenizer is not the one that the catalogue was made with."""
+        if (described := self._described(self.tokenizer)) is None:
+            return None
+        if problem := problem_of(self.tokenizer, described):
+            raise InputError(f"{problem}: restore it")
+        return Vocabulary.read(self.tokenizer)
+
+    def damaged_files(self) -> list[str]:
+        """What is wrong with the files that all tables share, one line each."""
+        files = {path: self._described(path) for path in (self.tokens, self.tokenizer)}
+        return [problem for path, facts in files.items() if facts and (problem := problem_of(path, facts))]
+
+    def _description(self) -> dict[str, Any]:
+        if not self.description.is_file():
+            missing = "is not a catalogue" if self.path.exists() else "does not exist"
+            raise InputError(f"{self.path}: {missing}: 'taskcatalog ngrams STORE --out {self.path}' makes one")
+        return read_signed(self.description, _FORMAT, "catalogue")
+
+    def _described(self, path: Path) -> dict[str, Any] | None:
+        """What ``catalog.json`` says of a file; None where there is none."""
+        files: dict[str, dict[str, Any]] = self._description().get("files", {})
+        return files.get(path.name)
 
     def check_corpus(self, corpus: Corpus) -> None:
         """Raises ConflictError unless a catalogue that is there already is about ``corpus``."""
-        if not (self.path / "catalog.json").is_file():
+        if not self.description.is_file():
             if self.path.exists() and not (self.path.is_dir() and all(map(_is_ours, self.path.iterdir()))):
                 raise ConflictError(f"{self.path}: is there and is no catalogue: choose another output folder")
         elif (there := self.corpus()) != corpus:
@@ -112,21 +154,25 @@ class CatalogueFolder:
     def prepare(self, corpus: Corpus, vocabulary: Vocabulary | None) -> None:
         """Makes the catalogue of ``corpus``, or checks that the one there is about it."""
         self.check_corpus(corpus)
-        if (self.path / "catalog.json").is_file():
+        if self.description.is_file():
             return
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         with folder_locked(self.path, wait=True):
-            for leftover in filter(is_temporary, list(self.path.iterdir())):
-                leftover.unlink()
-            self._describe(corpus, vocabulary)
+            remove_files(path for path in self.path.iterdir() if is_temporary(path))
+            if not self.description.is_file():  # another stage may have been faster
+                self._describe(corpus, vocabulary)
+        self.check_corpus(corpus)
 
     def _describe(self, corpus: Corpus, vocabulary: Vocabulary | None) -> None:
         """Writes what all tables share, ``catalog.json`` last: with it the folder is a catalogue."""
+        shared = [self.tokens]
         if vocabulary is not None:
+            shared.append(self.tokenizer)
             with written_atomically(self.tokenizer) as temporary:
                 temporary.write_bytes(vocabulary.content)
         raw = vocabulary.token_bytes if vocabulary is not None else []
         with table_writer(self.tokens, tokens_schema(corpus.id_dtype)) as writer:
             texts = [token.decode("utf-8", "replace") for token in raw]
             writer.write({"id": np.arange(len(raw)), "token": texts, "bytes": raw})
-        write_json(self.path / "catalog.json", asdict(corpus) | {"format": _FORMAT})
+        files = {path.name: describe(path) for path in shared}
+        write_signed(self.description, asdict(corpus) | {"format": _FORMAT, "files": files})

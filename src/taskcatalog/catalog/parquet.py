@@ -1,7 +1,7 @@
 """Parquet files whose bytes depend on the rows alone, not on the batches that they came in."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class TableWriter:
             use_dictionary=[name for name in schema.names if name not in delta],
             column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED") or None,
             write_statistics=True,
+            write_page_checksum=True,
         )
         self._waiting: list[pa.Table] = []
         self._n_waiting = 0
@@ -52,6 +53,11 @@ class TableWriter:
         if self._n_waiting:
             self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks(), self._row_group_rows)
         self._writer.close()
+
+    def give_up(self) -> None:
+        """Lets go of the file, which counts for nothing: what cannot be written to it any more is no further error."""
+        with suppress(Exception):
+            self._writer.close()
 
 
 def text_array(texts: Sequence[str | None]) -> pa.DictionaryArray:
@@ -96,8 +102,10 @@ def table_writer(
         writer = TableWriter(temporary, schema, row_group_rows, delta)
         try:
             yield writer
-        finally:
             writer.close()
+        except BaseException:
+            writer.give_up()
+            raise
 
 
 def list_array(rows: np.ndarray[Any, Any]) -> pa.ListArray:

@@ -11,30 +11,56 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
-from taskcatalog.catalog.database import connect, quoted
+from taskcatalog.catalog.database import connect, query_errors, quoted
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import above_count, id_columns, ngram_table, prefix_table, top_table
-from taskcatalog.catalog.sorting import literal
+from taskcatalog.catalog.sorting import literal, parquet_files
+from taskcatalog.errors import InputError
 
 _LARGEST_JSD = 0.6931473  # ln 2, rounded up in float32
 
 
-def verify_catalogue(path: Path) -> list[str]:
-    """Raises InputError where ``path`` is no catalogue."""
+def is_catalogue(path: Path) -> bool:
+    """Whether ``path`` is a catalogue, or was one before it lost the file that says so."""
     folder = CatalogueFolder(path)
-    folder.corpus()
-    ledgers = [Ledger.read(stage) for stage in folder.stages()]
-    problems = [f"{ledger.folder}: is not finished: run its command again" for ledger in ledgers if not ledger.complete]
+    return folder.description.is_file() or any(folder.stages())
+
+
+def verify_catalogue(path: Path, memory: str | None = None) -> list[str]:
+    """Problems of a catalogue, one line each."""
+    folder = CatalogueFolder(path)
+    problems = [f"{one}: holds files, but no ledger.json that tells them" for one in folder.folders_without_ledger()]
+    ledgers = []
+    try:
+        folder.corpus()
+        problems += folder.damaged_files()
+    except InputError as error:
+        problems.append(str(error))
+    for stage in folder.stages():
+        try:
+            ledgers.append(Ledger.read(stage))
+        except InputError as error:
+            problems.append(str(error))
     for ledger in ledgers:
+        if not ledger.complete:
+            problems.append(f"{ledger.folder}: is not finished: run its command again")
+        if ledger.stage != _stage_of(ledger.folder):
+            problems.append(f"{ledger.folder}: holds what the stage {ledger.stage} made: it is in the wrong place")
         problems += ledger.damaged_files()
     if problems:  # rules about tables that are damaged anyway say nothing
         return problems
-    with connect(folder) as database:
+    with connect(folder, memory) as tables, query_errors():
         for ledger in ledgers:
-            rules = {"ngrams": _ngram_problems, "predict": _prediction_problems, "scan": _scan_problems}
-            problems += rules[ledger.stage](database, ledger)
+            problems += _RULES[ledger.stage](tables.connection, ledger)
     return problems
+
+
+def _stage_of(folder: Path) -> str:
+    """The stage that a folder of a catalogue belongs to."""
+    if folder.name == "ngrams":
+        return "ngrams"
+    return "predict" if folder.parent.name == "predictions" else "scan"
 
 
 def _ngram_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iterator[str]:
@@ -68,6 +94,7 @@ def _ngram_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iter
 
 def _prediction_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iterator[str]:
     label = literal(ledger.folder.name)
+    yield from _of_other_models(database, ledger)
     yield from _broken(
         database,
         f"predictions of {ledger.folder.name}: impossible numbers",
@@ -79,6 +106,7 @@ def _prediction_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) ->
 def _scan_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iterator[str]:
     label, settings = literal(ledger.folder.name), ledger.settings
     table = quoted(ledger.folder.parent.name)
+    yield from _of_other_models(database, ledger)
     divergence = "JS" if settings["divergence"] == "jeffreys" else "jsd"
     yield from _broken(
         database,
@@ -92,6 +120,15 @@ def _scan_problems(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Itera
         f"{ledger.folder}: prompts that stand there twice",
         f"SELECT long_ids FROM {table} WHERE model = {label} GROUP BY long_ids HAVING count(*) > 1",
     )
+
+
+_RULES = {"ngrams": _ngram_problems, "predict": _prediction_problems, "scan": _scan_problems}
+
+
+def _of_other_models(database: duckdb.DuckDBPyConnection, ledger: Ledger) -> Iterator[str]:
+    label = literal(ledger.folder.name)
+    rows = f"SELECT * FROM {parquet_files(ledger.files())} WHERE model <> {label}"
+    yield from _broken(database, f"{ledger.folder}: rows of another model", rows)
 
 
 def _broken(database: duckdb.DuckDBPyConnection, rule: str, offenders: str) -> Iterator[str]:

@@ -6,7 +6,9 @@ bytes as ``<0x0A>``. Added tokens stand for their own text in both.
 """
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, cast
@@ -20,6 +22,9 @@ from taskcatalog.storage import AnyPath, read_bytes
 
 END_OF_TEXT_TOKENS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>")
 _SPACE = "\u2581"
+_BYTE_TOKEN = re.compile("<0x([0-9A-Fa-f]{2})>")
+_MOST_IDS = 1 << 24
+"""Far more than any vocabulary has: every id up to the largest takes some memory."""
 
 
 class Vocabulary:
@@ -39,15 +44,16 @@ class Vocabulary:
         """Raises InputError where ``path`` is no tokenizer.json."""
         content = read_bytes(path)
         description = parse_json(content, path)
-        try:
+        with _asked(path, "is not a tokenizer.json that tokenizers can read"):
             tokenizer = Tokenizer.from_buffer(content)
-        except Exception as error:  # the library raises plain Exception
-            raise InputError(f"{path}: is not a tokenizer.json that tokenizers can read: {error}") from error
-        # A tokenizer.json may ask to cut or to fill texts: a corpus wants neither.
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        # That of a remote store is named in messages only: who needs the file takes the content.
-        return cls(cast(Path, path), content, tokenizer, description)
+            # A tokenizer.json may ask to cut or to fill texts: a corpus wants neither.
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+            # That of a remote store is named in messages only: who needs the file takes the content.
+            made = cls(cast(Path, path), content, tokenizer, description)
+        if len(made) > _MOST_IDS:
+            raise InputError(f"{path}: has a token of id {len(made) - 1}: ids must be below {_MOST_IDS:,}")
+        return made
 
     def __len__(self) -> int:
         return self._length
@@ -77,17 +83,20 @@ class Vocabulary:
         return id_
 
     def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        with _asked(self.path, "cannot encode a text"):
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text, without special tokens in front or behind."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        with _asked(self.path, "cannot encode a text"):
+            return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     @cached_property
     def id_in_front(self) -> int | None:
         """What the tokenizer puts in front of every text, where it does."""
-        bare, whole = (self._tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+        with _asked(self.path, "cannot encode a text"):
+            bare, whole = (self._tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
         return int(whole[0]) if len(whole) > len(bare) and whole[:1] != bare[:1] else None
 
     @cached_property
@@ -112,9 +121,21 @@ class Vocabulary:
                 return token.translate(_BYTE_OF).encode("latin-1")
             except UnicodeEncodeError:  # a character that stands for no byte
                 return token.encode()
-        if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
-            return bytes([int(token[3:5], 16)])
+        if byte := _BYTE_TOKEN.fullmatch(token):
+            return bytes.fromhex(byte[1])
         return token.replace(_SPACE, " ").encode()
+
+
+@contextmanager
+def _asked(path: AnyPath, problem: str) -> Iterator[None]:
+    """The library raises plain Exception, and for a panic of its compiled code what is not even that."""
+    try:
+        yield
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path}: {problem}: {reason or type(error).__name__}") from error
 
 
 def _mentions(description: Any, kind: str) -> bool:

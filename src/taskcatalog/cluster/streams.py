@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
@@ -84,6 +84,7 @@ def run_streams(ledger: Ledger, streams: Mapping[str, S], dos: Sequence[Do[S]], 
     With one worker, or one stream, all runs in this process. The first error stops the stage, with what is
     finished kept. Raises TaskcatalogError where workers die again and again.
     """
+    _forget_behind_gaps(ledger, streams)
     ours = [part.facts for name, part in ledger.parts.items() if name.rpartition("-")[0] in streams]
     done = sum(facts["amount"] for facts in ours)
     also_done = sum(facts[work.also[0]] for facts in ours) if work.also else 0
@@ -96,6 +97,20 @@ def run_streams(ledger: Ledger, streams: Mapping[str, S], dos: Sequence[Do[S]], 
                     run.take(name, result)
         else:
             _run_in_workers(run, left, dos[: len(left)], work)
+
+
+def _forget_behind_gaps(ledger: Ledger, streams: Iterable[str]) -> None:
+    """Takes back parts that come after a missing one: a stream is done from its start to its end."""
+    behind = []
+    numbers: dict[str, set[int]] = {}
+    for name in ledger.parts:
+        stream, _, number = name.rpartition("-")
+        numbers.setdefault(stream, set()).add(int(number) if number.isdecimal() else 0)
+    for stream in streams:
+        done = numbers.get(stream, set())
+        behind += [_part_name(stream, number) for number in done if not done.issuperset(range(number))]
+    if behind:
+        ledger.forget(behind)
 
 
 def _part_name(stream: str, number: int) -> str:

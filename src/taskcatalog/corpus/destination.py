@@ -19,11 +19,14 @@ from typing import Any, cast
 
 from upath import UPath
 
-from taskcatalog.catalog.files import sha256_of_file
 from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.parts import describe
+from taskcatalog.catalog.replaced import Replaced
+from taskcatalog.catalog.stage import Stage, is_work
 from taskcatalog.cluster.local import PartResult
 from taskcatalog.errors import ConflictError
-from taskcatalog.storage import AnyPath, is_file, is_remote, locate, read_bytes, remove, size_of, upload
+from taskcatalog.progress import note
+from taskcatalog.storage import AnyPath, is_file, is_remote, lies_in, locate, read_bytes, remove, size_of, upload
 
 _LEDGER, _INDEX = "ledger.json", "index.json"
 _TRANSFERS_AT_ONCE = 16
@@ -36,13 +39,17 @@ class Destination:
     remote: UPath | None = None
     """Where they belong, if that is not ``folder``."""
 
-    def begin(self, stage: str, inputs: Mapping[str, Any], settings: Mapping[str, Any], force: bool) -> Ledger:
+    def begin(
+        self, stage: Stage, inputs: Mapping[str, Any], settings: Mapping[str, Any], *, stamp: str, force: bool
+    ) -> Ledger:
         """``Ledger.begin``, with the same rules for the folder behind the URL.
 
         Raises ConflictError where that holds what this staging folder did not write, or lacks what it did.
         """
         before = Ledger.read(self.folder) if self.remote is not None and Ledger.exists(self.folder) else None
-        ledger = Ledger.begin(self.folder, stage, inputs, settings, force)
+        ledger = Ledger.begin(
+            self.folder, stage, inputs, settings, stamp=stamp, force=force, is_elsewhere=self._is_uploaded
+        )
         if self.remote is not None:
             try:
                 _settle(self.remote, ledger, before, force)
@@ -59,7 +66,7 @@ class Destination:
             return PartResult(files=[*files, *keep], amount=amount, facts=facts)
         elsewhere = {}
         for path in files:
-            elsewhere[self._name(path)] = {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
+            elsewhere[self._name(path)] = describe(path)
             upload(path, self.remote / self._name(path))
             path.unlink()
         return PartResult(files=list(keep), amount=amount, facts=facts, elsewhere=elsewhere)
@@ -79,6 +86,16 @@ class Destination:
             list(executor.map(lambda path: upload(path, remote / self._name(path)), others))
         upload(self.folder / _LEDGER, remote / _LEDGER)
 
+    def _is_uploaded(self, name: str, facts: Mapping[str, Any]) -> bool:
+        """Whether a file is where it belongs, if that is behind the URL, and of the size that it had."""
+        return (
+            self.remote is not None
+            and not is_work(name)
+            and not (self.folder / name).exists()
+            and is_file(self.remote / name)
+            and size_of(self.remote / name) == facts["bytes"]
+        )
+
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
 
@@ -91,6 +108,16 @@ def destination(out: str | AnyPath, staging: str | Path | None) -> Destination:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     own = hashlib.sha256(str(place).rstrip("/").encode()).hexdigest()[:16]
     return Destination(Path(staging or cache / "taskcatalog" / "staging") / own, cast(UPath, place))
+
+
+def check_apart(out: str | AnyPath, sources: Iterable[AnyPath], files: Iterable[AnyPath] = ()) -> None:
+    """Raises ConflictError where an output is, holds or lies in something that it is made from, or holds files that
+    it is made from."""
+    place = locate(out)
+    inside = [source for source in sources if lies_in(place, source) or lies_in(source, place)]
+    inside += [folder for folder in {file.parent: None for file in files} if lies_in(folder, place)]
+    if inside:
+        raise ConflictError(f"{out}: it is made from {inside[0]}, and would be written there: choose another output")
 
 
 def _settle(remote: UPath, ledger: Ledger, before: Ledger | None, force: bool) -> None:
@@ -106,7 +133,10 @@ def _settle(remote: UPath, ledger: Ledger, before: Ledger | None, force: bool) -
     problem = _first_missing(remote, ledger) if there is None else "was written by another run or another machine"
     if problem and not force:
         raise ConflictError(f"{remote}: {problem}: --force makes it anew")
-    if force and (problem or not ledger.parts):
+    if force and (problem or not ledger.is_under_way):
+        if ours:
+            note(f"{remote}: what was written there before is removed first")
+        Replaced(ledger.folder).remove()  # without its files there, it could not come back
         # What says "finished" goes first, and the ledger after the index that it shows to be ours.
         remove([remote / _INDEX, remote / _LEDGER, *(remote / name for name in sorted(ours))])
         ledger.forget(ledger.parts)

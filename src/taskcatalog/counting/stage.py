@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,41 +11,43 @@ from taskcatalog.catalog.files import written_atomically
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import MAX_N, above_count, ngram_table, prefix_table, top_table
+from taskcatalog.catalog.stage import NUMBER, Stage, defaults_of
 from taskcatalog.cluster.local import PartResult, Work, run_parts
+from taskcatalog.corpus.destination import check_apart
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
-from taskcatalog.corpus.stores.store import Store, stretches
+from taskcatalog.corpus.stores.store import Store, stretches, unchanged
 from taskcatalog.counting.count import Stretch, count_stretch, sequences_that_fit
 from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import Run, StoredRun
 from taskcatalog.counting.tables import table_parts, write_tables, write_unigrams
 from taskcatalog.counting.top import write_top_table
-from taskcatalog.errors import SettingsError
 from taskcatalog.progress import progress_bar
+from taskcatalog.settings import COUNT, SHARE, Between, Settings
 from taskcatalog.sizes import memory_budget, worker_count
 from taskcatalog.storage import AnyPath
 
-STAGE = "ngrams"
+_FOLDERS = [table(n) for n in range(2, MAX_N + 1) for table in (ngram_table, prefix_table)]
+_TOPS = [f"{top_table(n)}.parquet" for n in range(2, MAX_N + 1)]
+_FILES = (f"{ngram_table(1)}.parquet", *_TOPS, *(f"{name}/{NUMBER}.parquet" for name in _FOLDERS))
 
 
 @dataclass(frozen=True, kw_only=True)
-class NgramSettings:
+class NgramSettings(Settings):
     """What decides the bytes of the tables, besides the store."""
 
-    n: tuple[int, ...] = (2, 3)
+    n: Annotated[tuple[int, ...], Between(1, MAX_N)] = (2, 3)
     """Lengths to count, each from 1 to 5; unigrams are always there."""
-    min_prefix_count: int = 1_000
+    min_prefix_count: Annotated[int, COUNT] = 1_000
     """Top tables of trigrams and longer take prefixes that occur more often than this."""
-    min_share: float = 0.5
+    min_share: Annotated[float, SHARE] = 0.5
     """Top tables take prefixes whose most frequent completion has a share above this."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "n", tuple(sorted(set(self.n))))
-        if not self.n or self.n[0] < 1 or self.n[-1] > MAX_N:
-            raise SettingsError(f"n is {', '.join(map(str, self.n)) or 'empty'}: each must be from 1 to {MAX_N}")
-        if self.min_prefix_count < 0:
-            raise SettingsError(f"min prefix count is {self.min_prefix_count}: it must be 0 or more")
-        if not 0 <= self.min_share < 1:
-            raise SettingsError(f"min share is {self.min_share}: it must be from 0 to below 1")
+
+
+STAGE = Stage("ngrams", _FILES, defaults_of(NgramSettings))
 
 
 def ngrams(
@@ -70,10 +73,13 @@ def ngrams(
     budget, workers = memory_budget(memory), worker_count(workers)
     source = open_store(store, options)
     folder = CatalogueFolder(Path(out))
+    check_apart(out, [source.path])
     folder.check_corpus(source.corpus)
-    with Ledger.begin(folder.ngrams, STAGE, {"store": source.corpus.fingerprint}, asdict(settings), force) as ledger:
+    inputs = {"store": source.corpus.fingerprint}
+    with Ledger.begin(folder.ngrams, STAGE, inputs, asdict(settings), stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
-            _fill(ledger, source, settings, budget, workers)
+            with unchanged(source):
+                _fill(ledger, source, settings, budget, workers)
             folder.prepare(source.corpus, source.vocabulary)
             ledger.finish(_facts(ledger, settings))
     return {name: rows for name, rows in ledger.facts.items() if name != "tokens"}
@@ -87,9 +93,9 @@ def _fill(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, wo
             out = ledger.folder / f"{name}.parquet"
             prefixes = [path for path in ledger.files() if path.parent.name == prefix_table(n)]
             above = above_count(n, settings.min_prefix_count)
-            vocabulary_size = store.corpus.vocabulary_size
+            vocabulary_size, spill = store.corpus.vocabulary_size, ledger.work / f"{name}.sort"
             rows = write_top_table(
-                prefixes, n, vocabulary_size, store.vocabulary, settings.min_share, above, memory, out
+                prefixes, n, vocabulary_size, store.vocabulary, settings.min_share, above, memory, out, spill
             )
             ledger.finish_part(name, [out], {name: rows})
 

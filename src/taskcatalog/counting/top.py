@@ -22,14 +22,15 @@ def write_top_table(
     above_count: int,
     memory: int,
     out: Path,
+    spill: Path,
 ) -> int:
     """Writes the prefixes with ``frac_max`` > ``min_share`` and ``sum_count`` > ``above_count``, most frequent
-    first, of equals by ids; returns the number of rows. Sorts within ``memory`` bytes, beside ``out`` if more."""
+    first, of equals by ids; returns the number of rows. Sorts within ``memory`` bytes, in ``spill`` if more."""
     ids = id_columns(n)
     query = f"""SELECT * FROM {parquet_files(prefix_files)} WHERE frac_max > ? AND sum_count > ?
         ORDER BY sum_count DESC, {", ".join(ids)}"""
     with table_writer(out, top_schema(n, id_dtype(vocabulary_size))) as writer:
-        for table in sorted_batches(query, memory, out.with_suffix(".sort"), [min_share, above_count]):
+        for table in sorted_batches(query, memory, spill, [min_share, above_count]):
             columns = {name: table[name].combine_chunks() for name in table.column_names}
             writer.write(columns | _texts(np.stack([columns[name].to_numpy() for name in ids], 1), vocabulary))
     return writer.n_rows

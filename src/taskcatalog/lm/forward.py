@@ -58,7 +58,7 @@ class PromptRunner:
         def run(rows: slice) -> Tensor:
             tree = prefix_tree(prompts[rows])
             hidden = self._model.last_hidden(tree)
-            self.n_positions += tree.n_positions
+            self.n_positions += self._model.n_positions(tree)
             return hidden
 
         for rows, hidden in self._at_once.pieces(run, len(prompts)):

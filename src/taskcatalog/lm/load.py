@@ -16,6 +16,7 @@ from taskcatalog.catalog.files import sha256_of_file
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.corpus.find_tokenizer import find_tokenizer
 from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.lm.memory import is_out_of_memory
 from taskcatalog.lm.model import ModelName, TransformersModel
 
 PYTHIA = [f"EleutherAI/pythia-{size}-deduped" for size in ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b")]
@@ -64,8 +65,12 @@ class FoundModel:
                 config=self.config,
                 dtype=getattr(torch, chosen),
                 output_loading_info=True,
+                trust_remote_code=False,
+                weights_only=True,  # a pickle may hold code, too
             )
         except Exception as error:  # transformers raises many kinds for what is one thing to a user
+            if is_out_of_memory(error):
+                raise
             raise _unusable(self.path, error) from error
         model, loading = loaded
         if bad := sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]])):
@@ -98,11 +103,20 @@ def find_model(
         raise InputError(f"model {name}: no such folder")
     _silence()
     try:
-        config = AutoConfig.from_pretrained(name, revision=revision)
+        if PreTrainedConfig.get_config_dict(name, revision=revision)[0].get("auto_map"):
+            raise InputError(
+                f"model {name}: comes with code of its own (auto_map in config.json), and code beside a model is not run: "
+                "use a checkpoint for transformers' own classes"
+            )
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
         # What is read later is of the same commit, whatever a branch of the hub comes to mean.
         commit = None if folder.is_dir() else Path(hf_hub_download(name, "config.json", revision=revision)).parent.name
+    except InputError:
+        raise
     except Exception as error:
         raise _unusable(name, error) from error
+    if getattr(config.get_text_config(), "num_hidden_layers", 1) == 0:
+        raise InputError(f"model {name}: has no layers (num_hidden_layers in config.json is 0)")
     chosen = "float32" if dtype == "auto" else dtype
     identity = ModelName(label=label, revision=commit or _content_hash(folder), dtype=chosen)
     return FoundModel(name, commit, targets, config, identity)
@@ -133,8 +147,16 @@ def _device(name: str) -> torch.device:
         raise SettingsError(
             f"device {name!r} is none that torch knows: use auto, cpu, cuda or cuda:0,cuda:1"
         ) from error
-    if target.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f"device {name!r}: torch finds no CUDA device here: use --device cpu")
+    if target.type == "cpu" and target.index is None:
+        return target
+    try:
+        n_devices = 0 if target.type in ("cpu", "meta") else int(getattr(torch, target.type).device_count())
+        if (target.index or 0) >= n_devices:
+            raise RuntimeError("no such device")
+        torch.ones(1, device=target).sum().item()
+    except Exception as error:  # each kind of device has its own for not being there
+        here = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
+        raise SettingsError(f"device {name!r}: torch cannot compute on one here: use --device {here}") from error
     return target
 
 

@@ -53,7 +53,7 @@ class RowsAtOnce:
             try:
                 result = work(rows)
             except RuntimeError as error:
-                if not _is_out_of_memory(error) or self.n == 1:
+                if not is_out_of_memory(error) or self.n == 1:
                     raise
                 self.n //= 2
                 continue
@@ -61,6 +61,6 @@ class RowsAtOnce:
             start = rows.stop
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether it is what torch raises when a device, or the system, has no more memory to give."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -4,18 +4,21 @@ Shape legend: B prompts, D hidden width, V output width of the model (often abov
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from taskcatalog.lm import packed, stepwise
+from taskcatalog.errors import InputError
+from taskcatalog.lm import packed, stepwise, whole
 from taskcatalog.lm.linear import linear, use_here
-from taskcatalog.lm.prefix_tree import PrefixTree, prefix_tree
+from taskcatalog.lm.memory import is_out_of_memory
+from taskcatalog.lm.prefix_tree import PrefixTree
+from taskcatalog.lm.probing import Probe, probe, reason_of
 
-_PROBE = np.array([[0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 7, 5, 6], [0, 8, 2, 3, 4, 9, 1], [3, 1, 4, 1, 5, 9, 2]])
+Way = Literal["packed", "level by level", "whole prompts"]
+"""How a model is run over a tree of prompts, from the fastest to the one that any model allows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +51,15 @@ class LanguageModel(Protocol):
         """V."""
 
     @property
+    def longest_prompt(self) -> int:
+        """The tokens of the longest prompt that it can be asked about."""
+
+    @property
     def cache_bytes_per_token(self) -> int:
         """Keys and values of one token in all layers."""
+
+    def n_positions(self, tree: PrefixTree) -> int:
+        """How many tokens the model is run on for a tree."""
 
     def last_hidden(self, tree: PrefixTree) -> Tensor:
         """The last hidden states (B, D) of a tree's prompts. Raises torch.OutOfMemoryError where they are too many."""
@@ -59,27 +69,39 @@ class LanguageModel(Protocol):
 
 
 class TransformersModel:
-    """A model of the ``transformers`` library, ready to be asked on one device."""
+    """A model of the ``transformers`` library, ready to be asked on one device: in the first way of running it that gives
+    what the model gives of whole prompts.
+
+    Raises InputError for a model that is not causal or cannot be run.
+    """
 
     def __init__(self, model: PreTrainedModel, name: ModelName) -> None:
         self.name = name
         self.device = model.device
         self._model: Any = model.eval().requires_grad_(False)
-        use_here(self._model)
-        self.n_embeddings = int(self._model.get_input_embeddings().weight.shape[0])
-        # Most models end in one linear layer, so D numbers say as much as V logits do. For one that does more
-        # than is known here, its logits stand in for the hidden states.
-        probe = torch.from_numpy(_PROBE % self.n_embeddings).to(self.device)
-        self._ends_in_known_head = self._known_head_agrees(probe)
-        self._trunk = self._model.base_model if self._ends_in_known_head else self._model
-        self.n_layers = int(self._model.config.get_text_config().num_hidden_layers)
-        # Nearly all let their attention be replaced; the others are run level by level.
-        self.is_packed = self._ends_in_known_head and self._packs(probe)
+        self.way: Way
+        try:
+            self.n_embeddings = int(self._model.get_input_embeddings().weight.shape[0])
+            plain = probe(self._model, self.n_embeddings)
+            use_here(self._model)
+            self._choose_way(plain)
+        except InputError as error:
+            raise InputError(f"model {name.label}: {error}") from error
+        except Exception as error:  # the code of a model may raise anything
+            if is_out_of_memory(error):
+                raise
+            raise InputError(f"model {name.label}: cannot be run: {reason_of(error)}") from error
+        self.longest_prompt = plain.longest
+
+    def n_positions(self, tree: PrefixTree) -> int:
+        return tree.branches.size + len(tree.leaf_ids) if self.way == "whole prompts" else tree.n_positions
 
     def last_hidden(self, tree: PrefixTree) -> Tensor:
-        if self.is_packed:
-            return packed.last_hidden(self._trunk, tree, self.device, self.n_layers)
-        return stepwise.last_hidden(self._trunk, tree, self.device)
+        if self.way == "packed":
+            return packed.last_hidden(self._trunk, tree, self.device, self._n_layers)
+        if self.way == "level by level":
+            return stepwise.last_hidden(self._trunk, tree, self.device)
+        return whole.last_hidden(self._trunk, tree, self.device)
 
     def logits(self, hidden_BD: Tensor, columns: slice = slice(None)) -> Tensor:
         return (self._head(hidden_BD, columns) if self._ends_in_known_head else hidden_BD[:, columns]).float()
@@ -87,19 +109,51 @@ class TransformersModel:
     @property
     def cache_bytes_per_token(self) -> int:
         config = self._model.config.get_text_config()
-        n_heads = getattr(config, "num_attention_heads", None) or 1
-        n_keys = getattr(config, "num_key_value_heads", None) or n_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // n_heads
-        return int(2 * self.n_layers * n_keys * width * self._model.dtype.itemsize)
+        n_heads = _largest(config, "num_attention_heads") or 1
+        n_keys = _largest(config, "num_key_value_heads") or n_heads
+        width = _largest(config, "head_dim") or max(1, (_largest(config, "hidden_size") or 1) // n_heads)
+        return 2 * self._n_layers * n_keys * width * int(self._model.dtype.itemsize)
 
-    @property
-    def output_width(self) -> int:
-        return int(self._model.get_output_embeddings().weight.shape[0])
+    def _choose_way(self, plain: Probe) -> None:
+        """Raises InputError where none gives the plain answers."""
+        self.output_width = plain.answers[0].logits.shape[1]
+        config = self._model.config.get_text_config()
+        self._n_layers = _largest(config, "num_hidden_layers") or 1
+        # Which of equally good tokens a sparse attention sees may depend on how many there are: a probe may not show it.
+        picks_tokens = 0 < _largest(config, "index_topk") < plain.longest
+        # Most models end in one linear layer, so D numbers say as much as V logits do. For one that does more
+        # than is known here, its logits stand in for the hidden states.
+        for self._ends_in_known_head, self._trunk in ((True, self._model.base_model), (False, self._model)):
+            self.way = "whole prompts"
+            if not self._agrees(plain):
+                continue
+            for self.way in get_args(Way)[2 if picks_tokens else 0 :]:
+                if self._agrees(plain):
+                    return
+        if plain.is_exact:
+            raise InputError("does not give the same when it is asked again")
+
+    def _agrees(self, plain: Probe) -> bool:
+        """Whether it gives the plain answers as it is set up now; its attention is replaced if it does when packed."""
+        implementation = self._model.config._attn_implementation
+        if self.way == "packed":
+            try:
+                self._model.set_attn_implementation(packed.ATTENTION)
+            except Exception:  # it may not allow it, in one of many ways
+                return False
+        if plain.agrees(lambda tree: self.logits(self.last_hidden(tree))):
+            return True
+        if self.way == "packed":
+            self._model.set_attn_implementation(implementation)
+        return False
 
     def _head(self, hidden_BD: Tensor, columns: slice) -> Tensor:
         head = self._model.get_output_embeddings()
-        bias = None if head.bias is None else head.bias[columns]
-        return self._finished(linear(hidden_BD, head.weight[columns], bias))
+        if not isinstance(head, torch.nn.Linear):
+            raise TypeError(f"the output layer is {type(head).__name__}")
+        return self._finished(
+            linear(hidden_BD, head.weight[columns], None if head.bias is None else head.bias[columns])
+        )
 
     def _finished(self, logits: Tensor) -> Tensor:
         """What some models do after the linear layer."""
@@ -112,36 +166,9 @@ class TransformersModel:
             logits = torch.tanh(logits / cap) * cap
         return logits
 
-    @torch.inference_mode()
-    def _known_head_agrees(self, probe: Tensor) -> bool:
-        head = self._model.get_output_embeddings()
-        if not isinstance(head, torch.nn.Linear):
-            return False
-        hidden = self._model.base_model(input_ids=probe, use_cache=False).last_hidden_state
-        if hidden.shape[-1] != head.weight.shape[-1]:
-            return False
-        expected = self._model(input_ids=probe, use_cache=False).logits.float()
-        return self._close(self._head(hidden, slice(None)).float(), expected)
 
-    @torch.inference_mode()
-    def _packs(self, probe: Tensor) -> bool:
-        """Whether a tree in two passes gives what the model gives of whole prompts; sets it up for that."""
-        expected = self._trunk(input_ids=probe, use_cache=False).last_hidden_state[:, -1]
-        implementation = self._model.config._attn_implementation
-        rows = np.unique(probe.cpu().numpy(), axis=0, return_inverse=True)
-        try:
-            self._model.set_attn_implementation(packed.ATTENTION)
-            found = packed.last_hidden(self._trunk, prefix_tree(rows[0]), self.device, self.n_layers)
-            if self._close(found[rows[1]].float(), expected.float()):
-                return True
-        except Exception:  # whatever the code of a model raises that is not made for this
-            pass
-        self._model.set_attn_implementation(implementation)
-        return False
-
-    def _close(self, found: Tensor, expected: Tensor) -> bool:
-        """Equal but for rounding in the model's numbers."""
-        if found.shape != expected.shape:
-            return False
-        tolerance = torch.finfo(self._model.dtype).eps ** 0.5 * expected.abs().max().item()
-        return torch.allclose(found, expected, rtol=0, atol=tolerance)
+def _largest(config: Any, name: str) -> int:
+    """A number of a configuration, the largest of one for each layer; 0 where there is none."""
+    value = getattr(config, name, None)
+    values = value if isinstance(value, list | tuple) else [value]
+    return max((number for number in values if isinstance(number, int)), default=0)

@@ -20,6 +20,7 @@ from transformers import AttentionInterface
 
 from taskcatalog.lm.linear import filled_up
 from taskcatalog.lm.prefix_tree import PrefixTree
+from taskcatalog.lm.whole import states_of
 
 ATTENTION = "taskcatalog_prefix_tree"
 
@@ -30,7 +31,8 @@ class _KeysAreThereError(Exception):
 
 @dataclass
 class _Pass:
-    """What the attention of a running pass needs. Shape legend: H heads, h of keys and values, d their width."""
+    """What the attention of a running pass needs. Shape legend: H heads, h of keys and values, d width of a key, e of a
+    value."""
 
     paths: list[Tensor]
     """Groups of queries that stand together: (queries, tokens), the keys that each one sees, its own the last."""
@@ -39,7 +41,7 @@ class _Pass:
     n_keys: int
     """Of all passes."""
     keys_values: dict[int, Tensor]
-    """By layer: (2, n_keys, h, d), those of this pass and of the ones before."""
+    """By layer: (n_keys, h, d + e), those of this pass and of the ones before."""
     last_layer: int = -1
     """The pass ends here, if that is 0 or more."""
 
@@ -60,7 +62,8 @@ def _running_pass(this: _Pass) -> Iterator[None]:
 
 
 def last_hidden(model: Any, tree: PrefixTree, device: torch.device, n_layers: int) -> Tensor:
-    """The last hidden states (rows, D) of a tree's prompts; ``model`` has this module's attention."""
+    """The last hidden states (rows, D) of a tree's prompts, or the logits (rows, V) of a ``model`` that gives those. It has
+    this module's attention."""
 
     def on_device(array: Any) -> Tensor:
         return torch.from_numpy(array).to(device)
@@ -82,14 +85,13 @@ def last_hidden(model: Any, tree: PrefixTree, device: torch.device, n_layers: in
         position_ids = torch.full((1, n_leaves), tree.branches.shape[1], device=device)
         leaf_ids = filled(tree.leaf_ids, n_leaves)
         output = model(input_ids=leaf_ids[None], position_ids=position_ids, use_cache=False)
-    hidden: Tensor = output.last_hidden_state[0, : len(tree.leaf_ids)]
-    return hidden
+    return states_of(output)[0, : len(tree.leaf_ids)]
 
 
 def _attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """Queries (1, H, queries, d), keys and values (1, h, queries, d) to outputs (1, queries, H, d)."""
+    """Queries (1, H, queries, d), keys (1, h, queries, d) and values (1, h, queries, e) to outputs (1, queries, H, e)."""
     if _running is None:
         raise RuntimeError("a model that was set up for prefix trees was called without one")
     del attention_mask
@@ -97,19 +99,21 @@ def _attention(
     n_heads, n_own, width = key[0].shape
     keys_values = _running.keys_values.get(layer)
     if keys_values is None:
-        keys_values = _running.keys_values[layer] = key.new_empty((2, _running.n_keys, n_heads, width))
-    own = keys_values[:, _running.first : _running.first + n_own]
-    own[0], own[1] = key[0].transpose(0, 1), value[0].transpose(0, 1)
+        shape = _running.n_keys, n_heads, width + value.shape[-1]
+        keys_values = _running.keys_values[layer] = key.new_empty(shape)
+    own = keys_values[_running.first : _running.first + n_own]
+    own[..., :width], own[..., width:] = key[0].transpose(0, 1), value[0].transpose(0, 1)
     if layer == _running.last_layer:
         raise _KeysAreThereError
     queries = query[0].transpose(0, 1)
-    output = torch.empty_like(queries, memory_format=torch.contiguous_format)
+    output = queries.new_empty(*queries.shape[:2], value.shape[-1])
     begin = 0
     for paths in _running.paths:
         if window := options.get("sliding_window"):
             paths = paths[:, -window:]
-        seen = keys_values.flatten(2).index_select(1, paths.flatten())
-        keys, values = seen.view(2, *paths.shape, *keys_values.shape[2:]).transpose(2, 3)
+        seen = keys_values.flatten(1).index_select(0, paths.flatten())
+        keys_and_values = seen.view(*paths.shape, *keys_values.shape[1:]).transpose(1, 2)
+        keys, values = keys_and_values[..., :width], keys_and_values[..., width:]
         end = begin + len(paths)
         output[begin:end] = _attend(queries[begin:end], keys, values, options)
         begin = end
@@ -117,9 +121,9 @@ def _attention(
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, options: dict[str, Any]) -> Tensor:
-    """Queries (n, H, d) that see all of their keys and values (n, h, tokens, d)."""
-    scale, cap = options.get("scaling"), options.get("softcap")
-    if cap is None:
+    """Queries (n, H, d) that see all of their keys (n, h, tokens, d) and values (n, h, tokens, e)."""
+    scale, cap, sinks = options.get("scaling"), options.get("softcap"), options.get("s_aux")
+    if cap is None and sinks is None:
         grouped = queries.shape[1] != keys.shape[1]
         output: Tensor = scaled_dot_product_attention(
             queries[:, :, None], keys, values, scale=scale, enable_gqa=grouped
@@ -128,9 +132,13 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, options: dict[str, An
     n, n_heads, width = queries.shape
     grouped_queries = queries.view(n, keys.shape[1], n_heads // keys.shape[1], width)
     scores = grouped_queries @ keys.transpose(2, 3) * (scale or width**-0.5)
-    weights = (torch.tanh(scores / cap) * cap).softmax(-1, dtype=torch.float32).to(queries.dtype)
-    blended: Tensor = (weights @ values).view(n, n_heads, width)
-    return blended
+    if cap is not None:
+        scores = torch.tanh(scores / cap) * cap
+    if sinks is not None:  # one more key for each head, with a score of its own and nothing to give
+        scores = torch.cat([scores, sinks.to(scores.dtype).view(1, *scores.shape[1:3], 1).expand(n, -1, -1, -1)], -1)
+    weights = scores.softmax(-1, dtype=torch.float32).to(queries.dtype)[..., : keys.shape[2]]
+    blended: Tensor = weights @ values
+    return blended.reshape(n, n_heads, values.shape[-1])
 
 
 AttentionInterface.register(ATTENTION, _attention)

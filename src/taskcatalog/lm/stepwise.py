@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 
 from taskcatalog.lm.prefix_tree import PrefixTree
+from taskcatalog.lm.whole import states_of
 
 
 def last_hidden(model: Any, tree: PrefixTree, device: torch.device) -> Tensor:
@@ -22,7 +23,7 @@ def last_hidden(model: Any, tree: PrefixTree, device: torch.device) -> Tensor:
         if depth:
             cache = _select(cache, torch.from_numpy(paths[:, -2] - starts[depth - 1]).to(device))
         output = model(input_ids=torch.from_numpy(ids).to(device)[:, None], past_key_values=cache, use_cache=True)
-        hidden = (output.last_hidden_state if hasattr(output, "last_hidden_state") else output.logits)[:, -1]
+        hidden = states_of(output)[:, -1]
     return hidden
 
 

@@ -1,10 +1,27 @@
 """Whether a model can be asked about a corpus."""
 
+from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.errors import InputError
+from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.load import FoundModel
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.storage import AnyPath
+
+
+def check_label(label: str, folder: CatalogueFolder) -> None:
+    """Raises SettingsError if a model in the catalogue has this label but for the case of letters: some file systems, and
+    columns in SQL, tell no difference."""
+    there = {path.name for path in folder.stages() if path.parent != folder.path}
+    if same := sorted(name for name in there if name != label and name.lower() == label.lower()):
+        raise SettingsError(f"label {label!r}: {folder.path} has a model {same[0]!r}: use another --label")
+
+
+def check_length(longest: int, model: LanguageModel) -> None:
+    """Raises InputError if the model cannot be asked about prompts as long as this."""
+    if longest > model.longest_prompt:
+        raise InputError(
+            f"model {model.name.label}: takes prompts of at most {model.longest_prompt} tokens, and {longest} are asked"
+        )
 
 
 def check_ids_known(largest_id: int, model: LanguageModel, where: AnyPath) -> None:

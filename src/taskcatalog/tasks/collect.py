@@ -70,4 +70,4 @@ def merge_collected(collected: list[Path], schema: pa.Schema, out: Path, memory:
     ids = ", ".join(name for name in schema.names if name.startswith("id"))
     query = f"""SELECT {ids}, sum(count) AS count, min(place) AS place FROM {parquet_files(collected)}
         GROUP BY {ids} ORDER BY {ids}"""
-    return write_sorted(query, schema, out, memory, PROMPTS_PER_PART).n_rows
+    return write_sorted(query, schema, out, memory, out.with_suffix(".sort"), PROMPTS_PER_PART).n_rows

@@ -32,7 +32,7 @@ def write_tasks(accepted: list[Path], store: Store, model: ModelName, memory: in
         for table in sorted_batches(by_place, memory, work / "by-place.sort"):
             writer.write(_described(table, reader, model))
     query = f"SELECT * FROM {parquet_files([described])} ORDER BY p_long DESC, long_ids"
-    return write_sorted(query, schema, out, memory).n_rows
+    return write_sorted(query, schema, out, memory, work / "by-p.sort").n_rows
 
 
 def task_id(label: str, long_ids: list[int]) -> str:

@@ -1,6 +1,7 @@
 """Each model's probability of every completion in the top tables."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,23 +10,25 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from taskcatalog.catalog.files import folder_locked
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.parquet import list_array, table_writer
 from taskcatalog.catalog.schemas import id_columns, ngram_schema, predictions_schema, top_table
 from taskcatalog.catalog.sorting import parquet_files, write_sorted
+from taskcatalog.catalog.stage import NUMBER, Stage
 from taskcatalog.cluster.local import PartResult, Work
-from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.load import PYTHIA, Dtype, FoundModel, find_model
 from taskcatalog.lm.measures import answers
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.sizes import memory_budget
 from taskcatalog.tasks.asking import Asker, ask_everywhere
-from taskcatalog.tasks.checks import check_ids_known, check_tokenizer
+from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
 
-STAGE = "predict"
+STAGE = Stage("predict", (f"[2-9]-{NUMBER}.parquet",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,23 +81,33 @@ def predict(
         raise SettingsError(f"label {label!r} is for one model, and {len(asked)} were given")
     found = [find_model(name, revision=one, device=device, dtype=dtype, label=label) for name, one in asked]
     labels = [model.name.label for model in found]
-    if len(set(labels)) < len(labels):
+    if len({label.lower() for label in labels}) < len(labels):
         raise SettingsError(f"two models would have the same label ({', '.join(labels)}): predict them one by one")
-    tops = _top_files(folder)
-    vocabulary = folder.vocabulary()
+    for single in labels:
+        check_label(single, folder)
+    budget, vocabulary = memory_budget(memory), folder.vocabulary()
     for model in found:
         check_tokenizer(vocabulary, model, folder.path)
-    rows = {}
-    for model in found:
-        rows[model.name.label] = _predict_one(folder, model, tops, corpus.id_dtype, memory_budget(memory), force)
-    return rows
+    with _counted(folder) as tops:
+        return {model.name.label: _predict_one(folder, model, tops, corpus.id_dtype, budget, force) for model in found}
 
 
-def _top_files(folder: CatalogueFolder) -> dict[int, Path]:
-    """The top tables that are there, by n."""
+@contextmanager
+def _counted(folder: CatalogueFolder) -> Iterator[dict[int, Path]]:
+    """The top tables that are there, by n, held against a command that would replace them.
+
+    Raises InputError where there are none, ConflictError where a command is writing them.
+    """
     if not Ledger.exists(folder.ngrams) or not (ledger := Ledger.read(folder.ngrams)).complete:
         raise InputError(f"{folder.path}: has no finished top tables: run 'taskcatalog ngrams STORE --out …' first")
-    return {n: folder.ngrams / f"{top_table(n)}.parquet" for n in ledger.settings["n"] if n > 1}
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder_locked(folder.ngrams, shared=True))
+        except BlockingIOError as error:
+            raise ConflictError(f"{folder.ngrams}: another command is writing there: wait for its end") from error
+        if Ledger.read(folder.ngrams).digest != ledger.digest:
+            raise ConflictError(f"{folder.ngrams}: was just made anew: give the command again")
+        yield {n: folder.ngrams / f"{top_table(n)}.parquet" for n in ledger.settings["n"] if n > 1}
 
 
 def _predict_one(
@@ -109,7 +122,7 @@ def _predict_one(
     top_files = Ledger.read(folder.ngrams).files()
     inputs = {"tops": {str(n): top_files[path]["sha256"] for n, path in tops.items()}}
     settings = {"revision": name.revision, "dtype": name.dtype}
-    with Ledger.begin(folder.predictions(name.label), STAGE, inputs, settings, force) as ledger:
+    with Ledger.begin(folder.predictions(name.label), STAGE, inputs, settings, force=force) as ledger:
         if not ledger.complete:
             predictors = [_Predictor(found, device) for device in found.devices]
             _check_tops(tops, predictors[0].model)
@@ -124,6 +137,7 @@ def _predict_one(
 
 
 def _check_tops(tops: dict[int, Path], model: LanguageModel) -> None:
+    check_length(max(tops, default=1) - 1, model)
     for n, path in tops.items():
         metadata = pq.read_metadata(path)
         for group in range(metadata.num_row_groups):
@@ -144,7 +158,9 @@ def _parts(
         if (name := f"prompts-{n}") not in ledger.parts:
             ids = ", ".join(id_columns(n))
             query = f"SELECT {ids}, max_count AS count FROM {parquet_files([top])} ORDER BY {ids}"
-            write_sorted(query, ngram_schema(n, id_dtype), prompts, memory, PROMPTS_PER_PART)
+            write_sorted(
+                query, ngram_schema(n, id_dtype), prompts, memory, prompts.with_suffix(".sort"), PROMPTS_PER_PART
+            )
             ledger.finish_part(name, [prompts], {})
         for i in range(n_parts(prompts)):
             out = ledger.folder / f"{n}-{i:05d}.parquet"

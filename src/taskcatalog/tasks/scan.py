@@ -2,65 +2,58 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 
 from taskcatalog.catalog.folder import CatalogueFolder
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import MEASURES
+from taskcatalog.catalog.stage import NUMBER, Stage, defaults_of
 from taskcatalog.cluster.local import Work, run_parts
+from taskcatalog.corpus.destination import check_apart
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
-from taskcatalog.corpus.stores.store import Store, stretches
+from taskcatalog.corpus.stores.store import Store, stretches, unchanged
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.load import Dtype, FoundModel, find_model
 from taskcatalog.lm.model import LanguageModel, ModelName
 from taskcatalog.progress import note
+from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings
 from taskcatalog.sizes import memory_budget
 from taskcatalog.storage import AnyPath
 from taskcatalog.tasks.asking import ask_everywhere
-from taskcatalog.tasks.checks import check_ids_known, check_tokenizer
+from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.collect import collect_part, collect_parts, merge_collected, prompts_schema
 from taskcatalog.tasks.describe import write_tasks
 from taskcatalog.tasks.prompts import n_parts
 from taskcatalog.tasks.score import Divergence, ScorePart, Scorer, Thresholds
 
-STAGE = "scan"
-_LONGEST_PROMPT = 16
 _SEQUENCES_CHECKED_AT_ONCE = 1_024
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanSettings:
+class ScanSettings(Settings):
     """What decides the rows of the table, besides the store and the model."""
 
-    prompt_length: int = 4
+    prompt_length: Annotated[int, Between(1, 16)] = 4
     """Tokens of a short prompt; the long one has one more in front."""
-    min_probability: float = 0.5
+    min_probability: Annotated[float, SHARE] = 0.5
     """A task's ``p_long`` is above this."""
     min_divergence: float = 0.5
     """A task's divergence between the two distributions is above this, in nats."""
     divergence: Divergence = "jeffreys"
     """Which one: half the Jeffreys divergence, the column ``JS``, or the Jensen-Shannon divergence, ``jsd``."""
-    start: int = 0
+    start: Annotated[int, COUNT] = 0
     """Scan from the sequence on that this token of the store is in."""
-    max_tokens: int | None = None
+    max_tokens: Annotated[int | None, POSITIVE] = None
     """Scan so many sequences as fit in this number of tokens; all by default."""
     all_measures: bool = False
     """Keep the measures of every distinct prompt, accepted or not, in the table ``measures_<prompt length>``."""
     bos: bool = False
     """Put the model's beginning-of-sequence token in front of every prompt."""
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.prompt_length <= _LONGEST_PROMPT:
-            raise SettingsError(f"prompt length is {self.prompt_length}: it must be from 1 to {_LONGEST_PROMPT}")
-        if not 0 <= self.min_probability < 1:
-            raise SettingsError(f"min probability is {self.min_probability}: it must be from 0 to below 1")
-        if self.divergence not in ("jeffreys", "jsd"):
-            raise SettingsError(f"divergence is {self.divergence!r}: it must be jeffreys or jsd")
-        if self.start < 0:
-            raise SettingsError(f"start is {self.start}: it must be 0 or more")
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise SettingsError(f"max tokens is {self.max_tokens}: it must be at least 1")
+
+STAGE = Stage("scan", ("tasks.parquet", f"{MEASURES}/{NUMBER}[0-9].parquet"), defaults_of(ScanSettings))
 
 
 def scan(
@@ -87,7 +80,7 @@ def scan(
     Raises InputError for a store or model that cannot be used, ConflictError where ``out`` holds a scan of
     the same model and prompt length made differently (``force`` replaces it).
     """
-    settings = settings or ScanSettings()
+    settings, budget = settings or ScanSettings(), memory_budget(memory)
     source = open_store(store, options)
     found = find_model(model, revision=revision, device=device, dtype=dtype, label=label)
     bos_id = _bos_id(found) if settings.bos else None
@@ -95,19 +88,25 @@ def scan(
         _advise_on_bos(source, found)
     if not source.n_sequences:
         raise InputError(f"{source.path}: holds no tokens")
+    sequences = _sequences(source, settings)
+    check_tokenizer(source.vocabulary, found, source.path)
     folder = CatalogueFolder(Path(out))
+    check_apart(out, [source.path])
     folder.check_corpus(source.corpus)
+    check_label(found.name.label, folder)
     inputs = {"store": source.corpus.fingerprint}
     decided = asdict(settings) | {"revision": found.name.revision, "dtype": found.name.dtype}
     place = folder.scan(settings.prompt_length, found.name.label)
-    with Ledger.begin(place, STAGE, inputs, decided, force) as ledger:
+    with Ledger.begin(place, STAGE, inputs, decided, stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
-            check_tokenizer(source.vocabulary, found, source.path)
             scorers = [_scorer(source, settings, found, device, bos_id) for device in found.devices]
-            _check_store(source, *_sequences(source, settings), scorers[0].asker.model)
-            _collect(ledger, source, settings, memory_budget(memory))
-            _score(ledger, scorers, settings)
-            _describe(ledger, source, found.name, memory_budget(memory))
+            _advise_on_tokens(source, settings)
+            check_length(settings.prompt_length + 1 + settings.bos, scorers[0].asker.model)
+            with unchanged(source):
+                _check_store(source, *sequences, scorers[0].asker.model)
+                _collect(ledger, source, settings, budget)
+                _score(ledger, scorers, settings)
+                _describe(ledger, source, found.name, budget)
             folder.prepare(source.corpus, source.vocabulary)
             ledger.finish(_facts(ledger))
     return dict(ledger.facts)
@@ -121,6 +120,14 @@ def _sequences(store: Store, settings: ScanSettings) -> tuple[int, int]:
     if settings.max_tokens is None:
         return first, store.n_sequences
     return first, min(first + max(1, settings.max_tokens // store.corpus.sequence_length), store.n_sequences)
+
+
+def _advise_on_tokens(store: Store, settings: ScanSettings) -> None:
+    length = store.corpus.sequence_length
+    if settings.max_tokens is not None and settings.max_tokens < min(length, store.n_tokens):
+        note(
+            f"--max-tokens {settings.max_tokens:,} is less than one sequence: all {length:,} tokens of one are scanned"
+        )
 
 
 def _scorer(

@@ -31,6 +31,8 @@ Entry: TypeAlias = dict[str, Any]
 """What an index says of one shard."""
 INDEX = "index.json"
 DEFAULT_SIZE_LIMIT = 1 << 26
+LARGEST_SIZE_LIMIT = 2**32 - 1
+"""Offsets in a shard have 32 bits."""
 _VERSION = 2
 _SAMPLE_OVERHEAD = 8
 """Bytes of a sample's size and of its offset."""
@@ -100,14 +102,9 @@ def check_compression(name: str) -> None:
     if codec not in _CODECS:
         raise SettingsError(f"compression is {name!r}: it must be none, {', '.join(_CODECS)}, or one with its level")
     levels = _CODECS[codec].levels
-    if colon and not (level.isdecimal() and int(level) in levels):
+    if colon and not (level.isdecimal() and len(level) < 4 and int(level) in levels):
         rule = f"from {levels[0]} to {levels[-1]}" if levels else "left out"
         raise SettingsError(f"compression is {name!r}: the level of {codec} must be {rule}")
-
-
-def check_size_limit(size_limit: int) -> None:
-    if not 1 <= size_limit < 2**32:
-        raise SettingsError(f"size limit is {size_limit}: it must be from 1 to below 2^32, as offsets have 32 bits")
 
 
 def write_shards(folder: Path, sequences: Iterable[Sequences], layout: MdsLayout) -> list[Entry]:

@@ -10,17 +10,17 @@ Left out: making sequences of another length from an MDS set, whose samples are 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from taskcatalog.catalog.stage import NUMBER, Stage
 from taskcatalog.cluster.local import PartResult, Work, run_parts
 from taskcatalog.corpus.converting.flat_writer import write_flat
 from taskcatalog.corpus.converting.mds_writer import (
     DEFAULT_SIZE_LIMIT,
-    HASHES,
     INDEX,
+    LARGEST_SIZE_LIMIT,
     MdsLayout,
     check_compression,
-    check_size_limit,
     moved_up,
     read_index,
     shard_file,
@@ -29,21 +29,23 @@ from taskcatalog.corpus.converting.mds_writer import (
 )
 from taskcatalog.corpus.converting.pieces import Piece, cut_into_pieces, tokens_left_over, typical_length
 from taskcatalog.corpus.converting.token_store_writer import write_token_store
-from taskcatalog.corpus.destination import Destination, destination
+from taskcatalog.corpus.destination import Destination, check_apart, destination
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
-from taskcatalog.corpus.stores.store import Sequences, Store
+from taskcatalog.corpus.stores.store import Sequences, Store, unchanged
 from taskcatalog.errors import SettingsError
+from taskcatalog.settings import Between, Settings
 from taskcatalog.sizes import worker_count
 from taskcatalog.storage import AnyPath
 
-STAGE = "convert"
+_SHARD = f"{NUMBER}/shard.{NUMBER}.mds"
+STAGE = Stage("convert", (INDEX, f"{NUMBER}/{INDEX}", _SHARD, f"{_SHARD}.*"))
 _FOLDERS = 64
 _SHARDS_IN_FOLDER = 16
 """At most; small sets have fewer, so that there is work for many workers."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertSettings:
+class ConvertSettings(Settings):
     """What decides the bytes of the output, besides the store. All but ``format`` are for MDS only."""
 
     format: Literal["bin", "mds", "flat"]
@@ -52,22 +54,17 @@ class ConvertSettings:
     """zstd, gz, br, bz2 or snappy, with a level if wanted (zstd:16), or none. zstd (that is zstd:3) if not given."""
     hashes: Literal["xxh64", "sha1", "none"] | None = None
     """Which digest of each shard the index holds; xxh64 if not given."""
-    size_limit: int | None = None
+    size_limit: Annotated[int | None, Between(1, LARGEST_SIZE_LIMIT)] = None
     """Bytes that a shard may have before it is compressed; 64 MiB if not given."""
 
     def __post_init__(self) -> None:
-        if self.format not in ("bin", "mds", "flat"):
-            raise SettingsError(f"format is {self.format!r}: it must be bin, mds or flat")
+        super().__post_init__()
         if self.format != "mds":
             for name in ("compression", "hashes", "size_limit"):
                 if getattr(self, name) is not None:
                     raise SettingsError(f"--{name.replace('_', '-')} is for --format mds: leave it out")
         if self.compression not in (None, "none"):
             check_compression(str(self.compression))
-        if self.hashes not in (None, "none", *HASHES):
-            raise SettingsError(f"hashes is {self.hashes!r}: it must be {', '.join(sorted(HASHES))} or none")
-        if self.size_limit is not None:
-            check_size_limit(self.size_limit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +107,7 @@ def convert(
     """
     workers = worker_count(workers)
     source = open_store(store, options)
+    check_apart(out, [source.path])
     if settings.format == "flat":
         return write_flat(source, out, _inputs(source), workers, force)
     to = destination(out, staging)
@@ -136,12 +134,14 @@ def _layout(store: Store, settings: ConvertSettings) -> MdsLayout:
 
 def _write_mds(store: Store, to: Destination, layout: MdsLayout, workers: int, force: bool) -> dict[str, int]:
     settings = {"compression": layout.compression, "hashes": layout.hashes, "size_limit": layout.size_limit}
-    with to.begin(STAGE, _inputs(store), {"format": "mds"} | settings, force) as ledger:
+    settings = {"format": "mds", **settings}
+    with to.begin(STAGE, _inputs(store), settings, stamp=store.stamp, force=force) as ledger:
         if not ledger.complete:
             dropped = tokens_left_over(store)
             folders = _folders(store, store.n_sequences - (dropped > 0), to, layout)
             work = Work(description="convert", unit="tokens", total=store.n_tokens - dropped)
-            run_parts(ledger, folders, _write_folder, work, workers)
+            with unchanged(store):
+                run_parts(ledger, folders, _write_folder, work, workers)
             facts = {
                 "tokens": sum(ledger.parts[name].facts["amount"] for name in folders),
                 "sequences": sum(ledger.parts[name].facts["sequences"] for name in folders),

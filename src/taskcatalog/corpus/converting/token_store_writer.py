@@ -21,7 +21,7 @@ from taskcatalog.catalog.schemas import documents_schema
 from taskcatalog.cluster.local import PartResult, Work, run_parts
 from taskcatalog.corpus.converting.pieces import Piece, cut_into_pieces, sequences_in_piece, tokens_of_one_length
 from taskcatalog.corpus.destination import Destination
-from taskcatalog.corpus.stores.store import Store
+from taskcatalog.corpus.stores.store import Store, unchanged
 from taskcatalog.corpus.stores.token_store import STAGE, TokenStore, fingerprint_of, keep_tokenizer
 from taskcatalog.errors import InputError
 
@@ -65,12 +65,13 @@ def write_token_store(
         raise InputError(f"{store.path}: has no tokenizer, and a token store needs one: name it with --tokenizer")
     inputs = {"tokenizer": store.vocabulary.sha256, "source": str(store.path), **inputs}
     settings = {"format": "bin", "sequence_length": store.corpus.sequence_length}
-    with to.begin(STAGE, inputs, settings, force) as ledger:
+    with to.begin(STAGE, inputs, settings, stamp=store.stamp, force=force) as ledger:
         if not ledger.complete:
             pieces = cut_into_pieces(store, store.n_sequences, sequences_in_piece(store))
             n_tokens = tokens_of_one_length(store)
-            _write_tokens(ledger, pieces, n_tokens, to, workers)
-            _write_documents(ledger, pieces, n_tokens, to, workers)
+            with unchanged(store):
+                _write_tokens(ledger, pieces, n_tokens, to, workers)
+                _write_documents(ledger, pieces, n_tokens, to, workers)
             keep_tokenizer(ledger, store.vocabulary, to)
             ledger.finish(_facts(ledger, store, list(pieces)))
         to.publish(ledger)

@@ -55,13 +55,19 @@ def damaged(name: str, row: int, error: Exception) -> InputError:
 def _columns(schema: pa.Schema, name: str, reading: Reading) -> list[str]:
     """The columns to read. Raises InputError where there is no text."""
     column = schema.field(reading.field) if reading.field in schema.names else None
-    if column is None or not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    if column is None or not _is_text(column.type):
         fields = ", ".join(schema.names)
         raise InputError(f"{name}: has no text column {reading.field!r} (its columns are {fields}): --field names it")
     if reading.meta is None:
         return [reading.field]
     meta = reading.meta if reading.meta in schema.names else reading.meta.partition(".")[0]
     return [reading.field, meta] if meta in schema.names else [reading.field]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def _rows_at_once(file: pq.ParquetFile, field: str) -> int:

@@ -1,16 +1,17 @@
 """Cuts sources into stretches that can be read apart from each other, and reads them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from taskcatalog.corpus.documents.batch import Batch, Reading
 from taskcatalog.corpus.documents.compressed import SUFFIXES
 from taskcatalog.corpus.documents.find import Source
 from taskcatalog.corpus.documents.hub import dataset_stretches, read_dataset
-from taskcatalog.corpus.documents.jsonl import line_stretches, read_jsonl
+from taskcatalog.corpus.documents.jsonl import is_in_lines, line_stretches, read_json, read_jsonl
 from taskcatalog.corpus.documents.parquet import read_parquet, row_group_stretches
 from taskcatalog.corpus.documents.text import read_text
+from taskcatalog.settings import Settings
 from taskcatalog.storage import locate
 
 
@@ -29,7 +30,7 @@ class Stretch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetChoice:
+class DatasetChoice(Settings):
     """Which part of a Hugging Face dataset."""
 
     subset: str | None = None
@@ -42,10 +43,14 @@ def cut_source(source: Source, at_most: int, choice: DatasetChoice) -> list[Stre
     if source.kind == "dataset":
         cuts = dataset_stretches(source.name, choice.subset, choice.split)
         return [Stretch(source, 0, start, stop) for start, stop in cuts]
-    if source.kind not in ("jsonl", "parquet") or source.n_bytes <= 2 * at_most:
+    if source.kind not in ("jsonl", "json", "parquet") or source.n_bytes <= 2 * at_most:
         return [Stretch(source, source.n_bytes)]
     path = locate(source.name)
-    if source.kind == "jsonl" and isinstance(path, Path) and path.suffix.lower() not in SUFFIXES:
+    if isinstance(path, Path) and path.suffix.lower() not in SUFFIXES and source.kind in ("jsonl", "json"):
+        if source.kind == "json":
+            if source.sniff or not is_in_lines(path):
+                return [Stretch(source, source.n_bytes)]
+            source = replace(source, kind="jsonl")
         lines = line_stretches(path, source.n_bytes, at_most)
         return [Stretch(source, stop - start, start, stop, first) for start, stop, first in lines]
     if source.kind == "parquet":
@@ -59,6 +64,8 @@ def read_stretch(stretch: Stretch, reading: Reading, choice: DatasetChoice) -> I
     name, start, stop = stretch.source.name, stretch.start, stretch.stop
     if stretch.source.kind == "jsonl":
         yield from read_jsonl(name, start, stop, stretch.first, reading)
+    elif stretch.source.kind == "json":
+        yield from read_json(stretch.source, reading)
     elif stretch.source.kind == "parquet":
         yield from read_parquet(name, start, stop, stretch.first, reading)
     elif stretch.source.kind == "dataset":

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import IO
 
+from taskcatalog.corpus.documents.archives import no_text
 from taskcatalog.corpus.documents.batch import BATCH_BYTES, Batch, Reading, long_document
 from taskcatalog.corpus.documents.compressed import DAMAGE, opened
 from taskcatalog.corpus.documents.find import SNIFFED_BYTES, Source
@@ -21,6 +22,8 @@ def read_text(source: Source, reading: Reading) -> Iterator[Batch]:
             raw = file.read(min(source.n_bytes + 1, BATCH_BYTES))
             if source.sniff and b"\0" in raw[:SNIFFED_BYTES]:
                 return
+            if reason := no_text(raw[:SNIFFED_BYTES]):
+                raise InputError(f"{name}: {reason}")
             if len(raw) == source.n_bytes:  # most files: all of it
                 yield Batch(name, [_text(raw, name)], kind.places, kind.metas)
             else:

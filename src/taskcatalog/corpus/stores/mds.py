@@ -36,7 +36,7 @@ from taskcatalog.corpus.stores.mds_format import (
     read_shards,
     value_places,
 )
-from taskcatalog.corpus.stores.store import Sequences, starts_after
+from taskcatalog.corpus.stores.store import Sequences, stamp_of_files, starts_after
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.storage import AnyPath
 
@@ -72,10 +72,14 @@ class MdsStore:
         self.path = path
         self.vocabulary = vocabulary
         self._shards = read_shards(path)
+        self.stamp = self.stamp_now()
         self._ends = np.cumsum([shard.n_samples for shard in self._shards], dtype=np.int64)
         self._opened = lru_cache(_SHARDS_KEPT)(self._open)
         self._column = _id_column(path, self._shards, column)
         self._dtype = self._type_of_ids(None if dtype is None else np.dtype(dtype))
+
+    def stamp_now(self) -> str:
+        return stamp_of_files([shard.stored.path for shard in self._shards])
 
     @cached_property
     def corpus(self) -> Corpus:

@@ -1,7 +1,7 @@
 """Opens whatever a STORE argument names, here or behind a URL."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.vocabulary import Vocabulary
@@ -16,18 +16,21 @@ from taskcatalog.corpus.stores.store import Store
 from taskcatalog.corpus.stores.stream_store import DEFAULT_SEQUENCE_LENGTH as DEFAULT_SEQUENCE_LENGTH
 from taskcatalog.corpus.stores.token_store import STAGE, TokenStore
 from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.settings import Between, Settings
 from taskcatalog.storage import AnyPath, exists, is_file, locate
 
 IdType = Literal["uint16", "int32", "uint32", "int64", "uint64"]
+LENGTH = Between(1, 2**31 - 1)
+"""Of a sequence: places in one are numbers of 32 bits in tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoreOptions:
+class StoreOptions(Settings):
     """What a store that does not describe itself must be told."""
 
     tokenizer: str | None = None
     """Name or path, for all but a token store: without one the ids have no text."""
-    sequence_length: int | None = None
+    sequence_length: Annotated[int | None, LENGTH] = None
     """Tokens that a model sees together. A token store knows its own, an MDS sample is one sequence, and so are
     the rows of a Megatron dataset where all are of one length; 2,048 for the rest if not given."""
     id_dtype: IdType | None = None
@@ -35,12 +38,6 @@ class StoreOptions:
     uint16 if not given."""
     column: str | None = None
     """Of an MDS folder, the column that holds the ids, where there are others."""
-
-    def __post_init__(self) -> None:
-        if self.sequence_length is not None and self.sequence_length < 1:
-            raise SettingsError(f"sequence length is {self.sequence_length}: it must be at least 1")
-        if self.id_dtype not in (None, *get_args(IdType)):
-            raise SettingsError(f"id dtype is {self.id_dtype!r}: it must be one of {', '.join(get_args(IdType))}")
 
 
 def open_store(path: str | AnyPath, options: StoreOptions | None = None) -> Store:
@@ -51,7 +48,7 @@ def open_store(path: str | AnyPath, options: StoreOptions | None = None) -> Stor
     an option does not fit what it is.
     """
     options, path = options or StoreOptions(), locate(path)
-    if Ledger.exists(path) and Ledger.read(path).stage == STAGE:
+    if Ledger.exists(path) and Ledger.read(path).stage == STAGE.name:
         if options.tokenizer or options.id_dtype:
             raise SettingsError(f"{path}: a token store has its own tokenizer and type of ids: leave these options out")
         _refuse_column(path, options, "a token store")

@@ -1,16 +1,21 @@
 """What every kind of token store offers to the stages that read one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from taskcatalog.catalog.files import digest_of, folder_locked
 from taskcatalog.catalog.folder import Corpus
+from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.errors import InputError
-from taskcatalog.storage import AnyPath
+from taskcatalog.corpus.stores.id_file import side_by_side
+from taskcatalog.errors import ConflictError, InputError
+from taskcatalog.storage import AnyPath, stamp_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,11 @@ class Store(Protocol):
 
     path: AnyPath
     vocabulary: Vocabulary | None
+    stamp: str
+    """The state of its files when it was opened."""
+
+    def stamp_now(self) -> str:
+        """Their state now. Raises InputError where one is missing."""
 
     @property
     def corpus(self) -> Corpus:
@@ -42,6 +52,35 @@ class Store(Protocol):
 
     def read(self, start: int, stop: int) -> Sequences:
         """Sequences ``start`` to ``stop``, the last excluded. Raises InputError where the files are damaged."""
+
+
+@contextmanager
+def unchanged(store: Store) -> Iterator[None]:
+    """Holds a store while it is read, against commands that would write it.
+
+    Raises ConflictError where one is writing it, InputError where its files are, at either end, not what they were
+    when it was opened.
+    """
+    with ExitStack() as stack:
+        if isinstance(store.path, Path) and Ledger.exists(store.path):
+            try:
+                stack.enter_context(folder_locked(store.path, shared=True))
+            except BlockingIOError as error:
+                raise ConflictError(f"{store.path}: another command is writing it: wait for its end") from error
+        _check_unchanged(store)
+        yield
+        _check_unchanged(store)
+
+
+def _check_unchanged(store: Store) -> None:
+    if store.stamp_now() != store.stamp:
+        raise InputError(f"{store.path}: was changed while it was read: what was made of it so far is given up")
+
+
+def stamp_of_files(files: Sequence[AnyPath]) -> str:
+    """Names the state of some files."""
+    stamps = side_by_side(stamp_of, files)
+    return digest_of([[path.name, stamp] for path, stamp in zip(files, stamps, strict=True)])
 
 
 def uniform_ends(n_tokens: int, sequence_length: int) -> NDArray[np.int64]:

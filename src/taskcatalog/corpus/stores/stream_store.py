@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.corpus.stores.fingerprint import fingerprint_of_files
-from taskcatalog.corpus.stores.store import Sequences, starts_after, stretches, uniform_ends
+from taskcatalog.corpus.stores.store import Sequences, stamp_of_files, starts_after, stretches, uniform_ends
 from taskcatalog.storage import AnyPath
 
 DEFAULT_SEQUENCE_LENGTH = 2_048
@@ -54,7 +54,11 @@ class StreamStore:
         self._ids = ids
         self._sequence_length = sequence_length or DEFAULT_SEQUENCE_LENGTH
         self._files, self._layout = files, layout
+        self.stamp = self.stamp_now()
         self._read_document_starts = document_starts
+
+    def stamp_now(self) -> str:
+        return stamp_of_files(self._files)
 
     @cached_property
     def corpus(self) -> Corpus:

@@ -14,7 +14,7 @@ Sequences run over the parts as if they were one file; the last sequence may be 
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,17 +25,46 @@ from numpy.typing import NDArray
 from taskcatalog.catalog.files import written_atomically
 from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.parts import problem_of
 from taskcatalog.catalog.schemas import documents_schema, id_dtype
+from taskcatalog.catalog.stage import NUMBER, Stage
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.corpus.destination import Destination
 from taskcatalog.corpus.stores.id_file import IdFiles, side_by_side
 from taskcatalog.corpus.stores.store import Sequences, uniform_ends
 from taskcatalog.errors import InputError
-from taskcatalog.storage import AnyPath, is_file, open_to_read, size_of
+from taskcatalog.storage import AnyPath, is_file, is_remote, open_to_read, size_of
 
-STAGE = "tokenize"
+_PARTS = (NUMBER, f"{NUMBER}-{NUMBER}")
+_FILES = [file for part in _PARTS for file in (f"tokens/{part}.bin", f"documents/{part}.parquet")]
+STAGE = Stage("tokenize", ("tokenizer.json", *_FILES))
 _TOKENIZER_PART = "tokenizer"
 _RECENT_PARTS = 8
+_REMEDY = "restore it, or tokenize anew"
+
+
+class _IdPart:
+    """A file of ids, and what the ledger says of it."""
+
+    def __init__(self, file: AnyPath, facts: Mapping[str, Any]) -> None:
+        self.file = file
+        self._facts = facts
+        self._is_fine = is_remote(file)  # what comes over a network has checksums there
+        self._lock = threading.Lock()
+
+    def check_size(self) -> None:
+        """Raises InputError where the file is missing or cut off."""
+        there, n_bytes = is_file(self.file), self._facts["bytes"]
+        if not there or size_of(self.file) != n_bytes:
+            found = f"has {size_of(self.file)} bytes" if there else "is missing"
+            raise InputError(f"{self.file}: {found}, the ledger says {n_bytes} bytes: {_REMEDY}")
+
+    def check_content(self) -> None:
+        """Raises InputError where the file was changed; looks once, at the speed of memory."""
+        with self._lock:
+            if not self._is_fine and (problem := problem_of(self.file, self._facts, quickly=True)):
+                raise InputError(f"{problem}: {_REMEDY}")
+            self._is_fine = True
 
 
 class TokenStore:
@@ -47,20 +76,27 @@ class TokenStore:
         self._ledger = Ledger.read(path)
         if not self._ledger.complete:
             raise InputError(f"{path}: is not finished: run the command that makes it again, to go on")
+        self.stamp = self._ledger.digest
         facts, settings = self._ledger.facts, self._ledger.settings
         self.vocabulary: Vocabulary | None = Vocabulary.read(path / "tokenizer.json")
+        if self.vocabulary.sha256 != self._ledger.inputs["tokenizer"]:
+            raise InputError(f"{path / 'tokenizer.json'}: is not the tokenizer of this store: restore it")
         self.corpus = Corpus(
             fingerprint=facts["fingerprint"],
             sequence_length=sequence_length or settings["sequence_length"],
             vocabulary_size=len(self.vocabulary),
             end_of_text=facts["end_of_text"],
         )
-        side_by_side(_check_size, self._files(".bin"))
-        self._ids = IdFiles([file for file, _ in self._files(".bin")], id_dtype(len(self.vocabulary)))
+        self._parts_of_ids = [_IdPart(file, facts) for file, facts in self._files(".bin")]
+        side_by_side(_IdPart.check_size, self._parts_of_ids)
+        self._ids = IdFiles([part.file for part in self._parts_of_ids], id_dtype(len(self.vocabulary)))
         self._indexes = [file for file, _ in self._files(".parquet")]
         self._recent: dict[int, NDArray[np.int64]] = {}
         self._lock = threading.Lock()
         self.n_tokens = len(self._ids)
+
+    def stamp_now(self) -> str:
+        return Ledger.read(self.path).digest
 
     @property
     def n_sequences(self) -> int:
@@ -75,6 +111,9 @@ class TokenStore:
     def read(self, start: int, stop: int) -> Sequences:
         length = self.corpus.sequence_length
         first, last = start * length, min(stop * length, self.n_tokens)
+        begin, end = np.searchsorted(self._ids.ends, [first, max(first, last - 1)], side="right")
+        for part in self._parts_of_ids[begin : end + 1]:
+            part.check_content()
         return Sequences(self._ids.read(first, last), uniform_ends(last - first, length), self._starts(first, last))
 
     @property
@@ -135,23 +174,15 @@ class TokenStore:
 def _read_index(file: AnyPath, columns: list[str] | None) -> pa.Table:
     try:
         with open_to_read(file) as opened:
-            return pq.read_table(opened, columns=columns)
+            return pq.read_table(opened, columns=columns, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{file}: cannot be read ({error}): restore it, or tokenize anew") from error
+        raise InputError(f"{file}: cannot be read ({error}): {_REMEDY}") from error
 
 
 def _within(starts: NDArray[np.int64], first: int, last: int) -> tuple[int, int]:
     """Where the starts that are ``first`` or more and less than ``last`` begin, and how many they are."""
     begin, end = np.searchsorted(starts, [first, last])
     return int(begin), int(end - begin)
-
-
-def _check_size(described: tuple[AnyPath, Any]) -> None:
-    file, n_bytes = described[0], described[1]["bytes"]
-    there = is_file(file)
-    if not there or size_of(file) != n_bytes:
-        found = f"has {size_of(file)} bytes" if there else "is missing"
-        raise InputError(f"{file}: {found}, the ledger says {n_bytes} bytes: restore it, or tokenize anew")
 
 
 def keep_tokenizer(ledger: Ledger, vocabulary: Vocabulary, to: Destination) -> None:

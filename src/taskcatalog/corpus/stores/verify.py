@@ -6,15 +6,22 @@ from taskcatalog.corpus.stores.mds_format import has_index
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
 from taskcatalog.corpus.stores.store import check_ids, stretches
 from taskcatalog.errors import InputError
-from taskcatalog.storage import AnyPath
+from taskcatalog.storage import AnyPath, is_file, is_folder
 
 _SEQUENCES_AT_ONCE = 1_024
 
 
 def verify_store(path: AnyPath, options: StoreOptions | None = None) -> list[str]:
     """Problems of a store, one line each; reads all of it. Raises InputError where ``path`` is no store."""
-    if Ledger.exists(path) and (problems := Ledger.read(path).damaged_files()):
-        return problems
+    if Ledger.exists(path):
+        try:
+            ledger = Ledger.read(path)
+        except InputError as error:
+            return [str(error)]
+        if problems := ledger.damaged_files():
+            return problems
+    elif is_file(path / "tokenizer.json") and is_folder(path / "tokens"):
+        return [f"{path}: holds the files of a token store, but no ledger.json that tells them: restore it"]
     if has_index(path) and (problems := problems_of_mds(path)):
         return problems
     store = open_store(path, options)

@@ -10,23 +10,26 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from taskcatalog.catalog.files import digest_of
 from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.stage import defaults_of
 from taskcatalog.catalog.vocabulary import END_OF_TEXT_TOKENS, Vocabulary
 from taskcatalog.cluster.local import Work
 from taskcatalog.cluster.streams import run_streams
 from taskcatalog.corpus.converting.stage import ConvertSettings, convert
-from taskcatalog.corpus.destination import Destination, destination
+from taskcatalog.corpus.destination import Destination, check_apart, destination
 from taskcatalog.corpus.documents.find import Source, find_sources
 from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, cut_source
 from taskcatalog.corpus.find_tokenizer import find_tokenizer
-from taskcatalog.corpus.stores.open_store import DEFAULT_SEQUENCE_LENGTH
+from taskcatalog.corpus.stores.open_store import DEFAULT_SEQUENCE_LENGTH, LENGTH
 from taskcatalog.corpus.stores.token_store import STAGE, TokenStore, fingerprint_of, keep_tokenizer
 from taskcatalog.corpus.tokenizing.encoders import Engine, EngineDiffersError, choose_engine
 from taskcatalog.corpus.tokenizing.stream import Stream, sample_texts, tokenize_stream
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.progress import note
+from taskcatalog.settings import Settings, checked
 from taskcatalog.sizes import worker_count
 from taskcatalog.storage import AnyPath, locate
 
@@ -38,10 +41,10 @@ _LARGEST_PART = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenizeSettings:
+class TokenizeSettings(Settings):
     """What decides the bytes of a token store, besides the sources and the tokenizer."""
 
-    sequence_length: int = DEFAULT_SEQUENCE_LENGTH
+    sequence_length: Annotated[int, LENGTH] = DEFAULT_SEQUENCE_LENGTH
     """Tokens that a model sees together."""
     separator: Literal["end", "both", "none"] = "end"
     """Where the end-of-text id goes: after each document, before and after it, or nowhere."""
@@ -58,14 +61,6 @@ class TokenizeSettings:
     split: str = "train"
     """Of a Hugging Face dataset."""
 
-    def __post_init__(self) -> None:
-        if self.sequence_length < 1:
-            raise SettingsError(f"sequence length is {self.sequence_length}: it must be at least 1")
-        if self.on_error not in ("stop", "skip"):
-            raise SettingsError(f"on_error is {self.on_error!r}: it must be stop or skip")
-        if self.separator not in ("end", "both", "none"):
-            raise SettingsError(f"separator is {self.separator!r}: it must be end, both or none")
-
 
 def tokenize(
     sources: str | Path | Iterable[str | Path],
@@ -77,6 +72,7 @@ def tokenize(
     engine: AskedEngine = "auto",
     staging: str | Path | None = None,
     workers: int | None = None,
+    follow_links: bool = False,
     force: bool = False,
 ) -> TokenStore:
     """Makes a token store (``bin``) or a set of MDS shards (``mds``) at ``out``; returns the token store.
@@ -84,6 +80,7 @@ def tokenize(
     ``sources`` are paths, folders, patterns, URLs or names of datasets (see ``documents.find``). ``tokenizer`` is
     a ``tokenizer.json``, a folder with one, or a hub name. The same call again goes on where it was stopped, or
     opens the finished store. ``engine`` forces one of the two engines (see ``encoders``); their ids are the same.
+    With ``follow_links``, links below a folder are read, too, if what they point to is not there anyway.
 
     ``out`` may be a URL: then ``staging`` is a folder for what is not uploaded yet, by default in the user's
     cache. MDS is converted from a token store that is kept beside it, in ``out`` + ``.tokens`` or, for a URL, in
@@ -94,20 +91,24 @@ def tokenize(
     """
     settings = settings or TokenizeSettings()
     workers = worker_count(workers)
+    checked("format", format, Literal["bin", "mds"])
+    checked("engine", engine, AskedEngine)
     if format == "mds":
         to = destination(out, staging)
         tokens = to.folder.with_name(to.folder.name + ".tokens")
-        tokenize(sources, tokens, tokenizer, settings, engine=engine, workers=workers, force=force)
+        more: dict[str, Any] = {"engine": engine, "workers": workers, "follow_links": follow_links, "force": force}
+        tokenize(sources, tokens, tokenizer, settings, **more)
         convert(tokens, out, ConvertSettings(format="mds"), staging=staging, workers=workers, force=force)
         return TokenStore(tokens)
-    if format != "bin":
-        raise SettingsError(f"format is {format!r}: it must be bin or mds")
     to = destination(out, staging)
-    found = find_sources([sources] if isinstance(sources, str | Path) else sources)
+    found = find_sources([sources] if isinstance(sources, str | Path) else sources, follow_links)
+    whole = [locate(source.name) for source in found if source.kind in ("mds", "dataset")]
+    check_apart(out, whole, (locate(source.name) for source in found if source.kind not in ("mds", "dataset")))
     vocabulary = Vocabulary.read(find_tokenizer(tokenizer))
     end_of_text = _end_of_text(vocabulary, settings)
     inputs = {"tokenizer": vocabulary.sha256, "sources": _description(found)}
-    with to.begin(STAGE, inputs, asdict(settings), force) as ledger:
+    stage = replace(STAGE, defaults=defaults_of(TokenizeSettings))
+    with to.begin(stage, inputs, asdict(settings), stamp=_stamp(found), force=force) as ledger:
         if not ledger.complete:
             streams = _streams(found, vocabulary.path, to, settings, end_of_text)
             used = _run(ledger, streams, vocabulary, engine, workers)
@@ -115,6 +116,7 @@ def tokenize(
             keep_tokenizer(ledger, vocabulary, to)
             facts = _facts(ledger, end_of_text, used)
             _say_skipped(ledger, facts["skipped"])
+            _say_doubtful(ledger, settings, facts["documents"])
             ledger.finish(facts)
         to.publish(ledger)
     return TokenStore(locate(out))
@@ -174,9 +176,14 @@ def _end_of_text(vocabulary: Vocabulary, settings: TokenizeSettings) -> int | No
 def _description(sources: list[Source]) -> dict[str, Any]:
     digest = hashlib.sha256()
     for source in sources:
-        digest.update(f"{source.name}\t{source.n_bytes}\n".encode())
+        digest.update(f"{source.name}\t{source.n_bytes}\n".encode("utf-8", "surrogateescape"))
     n_bytes = sum(source.n_bytes for source in sources)
     return {"files": len(sources), "bytes": n_bytes, "sha256": digest.hexdigest()}
+
+
+def _stamp(sources: list[Source]) -> str:
+    """The state of the sources that are files here."""
+    return digest_of([source.changed for source in sources])
 
 
 def _check_documents(ledger: Ledger) -> None:
@@ -189,6 +196,17 @@ def _say_skipped(ledger: Ledger, skipped: int) -> None:
     if skipped:
         first = next(part.facts["problems"][0] for part in ledger.parts.values() if part.facts.get("problems"))
         note(f"{skipped:,} documents or files could not be read and were left out, the first of them: {first}")
+
+
+def _say_doubtful(ledger: Ledger, settings: TokenizeSettings, n_documents: int) -> None:
+    def total(fact: str) -> int:
+        return sum(part.facts.get(fact, 0) for part in ledger.parts.values())
+
+    if missing := total("without_meta"):
+        which = "no document has" if missing == n_documents else f"{missing:,} of {n_documents:,} documents do not have"
+        note(f"{which} the field {settings.meta!r} that --meta names: nothing is kept there")
+    if texts := total("json_texts"):
+        note(f"{texts:,} .json files have no text in a field {settings.field!r} and were taken as texts")
 
 
 def _streams(

@@ -20,6 +20,8 @@ from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.cluster.local import PartResult
 from taskcatalog.corpus.destination import Destination
 from taskcatalog.corpus.documents.batch import BATCH_DOCUMENTS, Batch, Problems, Reading
+from taskcatalog.corpus.documents.find import kind_of
+from taskcatalog.corpus.documents.names import name_in_index
 from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, read_stretch
 from taskcatalog.corpus.tokenizing.encoders import Encoded, Encoder, Engine, cut_before, make_encoder
 
@@ -112,6 +114,9 @@ class _PartWriter:
     number: int
     n_tokens: int = 0
     n_documents: int = 0
+    without_meta: int = 0
+    json_texts: int = 0
+    """Documents that are whole files named ``.json``."""
     _open_start: int | None = None
     """Where the document began of which only pieces have been seen."""
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -148,19 +153,27 @@ class _PartWriter:
             starts = np.concatenate(([self._open_start], starts))
         n = len(ends)
         self._open_start = int(starts[n]) if len(starts) > n else None
+        sources = ([name_in_index(batch.source)] * len(batch.texts) for batch in group)
+        metas = list(chain.from_iterable(batch.metas for batch in group))[:n]
         self._index.write(
             {
                 "start": starts[:n],
                 "n_tokens": ends - starts[:n],
-                "source": text_array([batch.source for batch in group for _ in batch.texts][:n]),
+                "source": text_array(list(chain.from_iterable(sources))[:n]),
                 "place": np.fromiter(chain.from_iterable(batch.places for batch in group), np.uint64)[:n],
-                "meta": text_array(list(chain.from_iterable(batch.metas for batch in group))[:n]),
+                "meta": text_array(metas),
             }
         )
         self.n_documents += n
+        self.without_meta += metas.count(None)
+        self.json_texts += sum(_is_json_text(batch) for batch in group)
 
     def result(self, amount: int, facts: dict[str, Any]) -> PartResult:
         counted = {"tokens": self.n_tokens, "documents": self.n_documents}
+        if self.stream.meta is not None:
+            counted["without_meta"] = self.without_meta
+        if self.json_texts:
+            counted["json_texts"] = self.json_texts
         return self.stream.to.finished(self.files, amount, counted | facts)
 
 
@@ -190,6 +203,10 @@ def _batches(stream: Stream, encoder: Encoder, problems: Problems) -> Iterator[B
     reading = Reading(field=stream.field, meta=stream.meta, cut_before=cut, problems=problems)
     for stretch in stream.stretches:
         yield from read_stretch(stretch, reading, stream.choice)
+
+
+def _is_json_text(batch: Batch) -> bool:
+    return not batch.unfinished and batch.places[:1] == [0] and kind_of(batch.source) == "json"
 
 
 def _cut_anywhere(text: str) -> int:

@@ -1,0 +1,91 @@
+"""Whatever is damaged in a store or a catalogue, ``verify`` names it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import taskcatalog as tc
+from helpers import tree
+from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.embedded.pipeline import DATA
+from taskcatalog.tasks.scan import STAGE
+
+TEXT = "import os\nimport sys\nfor name in os.listdir(sys.path[0]):\n    print(name)\n"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store, its catalogue with tables of every stage, and a set of MDS shards."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "a.txt").write_text(TEXT * 40)
+    tc.tokenize(folder / "a.txt", folder / "store", str(DATA), tc.TokenizeSettings(sequence_length=64))
+    tc.ngrams(folder / "store", folder / "catalogue", tc.NgramSettings(n=(2, 3), min_prefix_count=10))
+    for label in ("one", "two"):
+        tc.predict(folder / "catalogue", str(DATA), label=label)
+    settings = tc.ScanSettings(all_measures=True, min_divergence=0)
+    tc.scan(folder / "store", str(DATA), folder / "catalogue", settings, label="one")
+    tc.convert(folder / "store", folder / "mds", tc.ConvertSettings(format="mds"))
+    return folder
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def lengthen(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+@pytest.mark.parametrize("damage", [remove, empty, cut, flip, lengthen])
+@pytest.mark.parametrize("what", ["store", "catalogue", "mds"])
+def test_every_damaged_file_is_named(made: Path, tmp_path: Path, what: str, damage: Callable[[Path], None]) -> None:
+    copy = shutil.copytree(made / what, tmp_path / what)
+    assert tc.verify(copy) == []
+    # Without its ledger, a set of MDS shards is one like any other.
+    for name in tree(copy).keys() - ({"ledger.json"} if what == "mds" and damage is remove else set()):
+        file = copy / name
+        content = file.read_bytes()
+        damage(file)
+        said = "\n".join(tc.verify(copy))
+        # Of a file that says what the others are, its folder is named where it is gone.
+        assert str(file) in said or (damage is remove and f"{file.parent}: " in said), (name, said)
+        file.write_bytes(content)
+    assert tc.verify(copy) == []
+
+
+def test_folders_in_the_wrong_place(made: Path, tmp_path: Path) -> None:
+    """Each is as its ledger says, and yet the tables would be wrong."""
+    copy = shutil.copytree(made / "catalogue", tmp_path / "swapped")
+    (copy / "predictions/one").rename(copy / "predictions/three")
+    (copy / "predictions/two").rename(copy / "predictions/one")
+    (copy / "predictions/three").rename(copy / "predictions/two")
+    assert [problem.partition(" (")[0] for problem in tc.verify(copy)] == [
+        f"{copy}/predictions/one: rows of another model",
+        f"{copy}/predictions/two: rows of another model",
+    ]
+    copy = shutil.copytree(made / "catalogue", tmp_path / "moved")
+    (copy / "predictions/one").rename(copy / "scan_4/two")
+    assert f"{copy}/scan_4/two: holds what the stage predict made: it is in the wrong place" in tc.verify(copy)
+
+
+def test_an_unfinished_stage(made: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(made / "catalogue", tmp_path / "c")
+    with Ledger.begin(copy / "scan_2/one", STAGE, {}, {}) as ledger:
+        ledger.finish_part("collect-0", [], {"amount": 1})
+    assert tc.verify(copy) == [f"{copy}/scan_2/one: is not finished: run its command again"]
