@@ -135,6 +135,8 @@ class Stage:
     """Makes what has to be there in the watched folder."""
     command: Callable[[World, Path], list[object]]
     """The command, for the world and the watched folder."""
+    once: bool = False
+    """Whether it refuses a file that is there: then so does the same command again, where nothing was left to do."""
 
 
 def _nothing(world: World, place: Path) -> None:
@@ -187,7 +189,7 @@ STAGES = {
         Stage("predict", _counted, lambda w, p: w.predict(p / "c")),
         Stage("scan", _counted, lambda w, p: w.scan(p / "c")),
         Stage("scan-alone", _nothing, lambda w, p: w.scan(p / "c")),
-        Stage("duckdb", _full, lambda _, p: ["duckdb", p / "c", "--out", p / "c.duckdb"]),
+        Stage("duckdb", _full, lambda _, p: ["duckdb", p / "c", "--out", p / "c.duckdb"], once=True),
         *(Stage(f"sql-{kind}", _counted, partial(_ask, kind)) for kind in ("table", "csv", "json", "parquet")),
     )
 }
