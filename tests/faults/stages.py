@@ -190,7 +190,10 @@ STAGES = {
         Stage("scan", _counted, lambda w, p: w.scan(p / "c")),
         Stage("scan-alone", _nothing, lambda w, p: w.scan(p / "c")),
         Stage("duckdb", _full, lambda _, p: ["duckdb", p / "c", "--out", p / "c.duckdb"], once=True),
-        *(Stage(f"sql-{kind}", _counted, partial(_ask, kind)) for kind in ("table", "csv", "json", "parquet")),
+        *(
+            Stage(f"sql-{kind}", _counted, partial(_ask, kind), once=True)
+            for kind in ("table", "csv", "json", "parquet")
+        ),
     )
 }
 
