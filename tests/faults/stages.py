@@ -156,6 +156,7 @@ def _store(world: World, place: Path) -> None:
 
 
 _QUERY = "SELECT * FROM top_bigrams"
+_KINDS = ("table", "csv", "json", "parquet")
 
 
 def _ask(kind: str, _: World, place: Path) -> list[object]:
