@@ -20,6 +20,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,10 @@ def _ask_ids(path: str) -> Callable[[World, Path, Path], list[list[object]]]:
     ]
 
 
+def _ask_model(command: str, world: World, place: Path, _: Path) -> list[list[object]]:
+    return [getattr(world, command)(place / "counted")]
+
+
 def _ask_stage(stage: str) -> Callable[[World, Path, Path], list[list[object]]]:
     return lambda world, place, _: [STAGES[stage].command(world, place)]
 
@@ -176,12 +181,11 @@ SUBJECTS = {
             ],
             _verified("full"),
         ),
-        Subject(
-            "catalogue-asked",
-            _copied("counted"),
-            lambda world, place, _: [world.predict(place / "counted"), world.scan(place / "counted")],
-            _verified("counted"),
-            writes=True,
+        *(
+            Subject(
+                f"asked-{command}", _copied("counted"), partial(_ask_model, command), _verified("counted"), writes=True
+            )
+            for command in ("predict", "scan")
         ),
         Subject(
             "model",
