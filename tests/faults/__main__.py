@@ -30,9 +30,8 @@ from faults.damage import SUBJECTS, Damage, Examiner, subjects
 from faults.hostile import OPTIONS, TARGETS, Input, Tormentor, inputs, torment_options
 from faults.pairs import Pair, Rivals, pairs
 from faults.shim import why_not
-from faults.stages import STAGES, World, make_world
+from faults.stages import SEED, STAGES, World, make_world
 
-SEED = 20_231
 HOSTILE_INPUTS = 2_000
 T = TypeVar("T")
 
