@@ -45,7 +45,11 @@ class Ended:
         if self.late:
             return "hung"
         if "Traceback (most recent call last)" in self.err:
-            raised = [line for line in self.err.strip().splitlines() if not line.startswith((" ", "taskcatalog: "))]
+            raised = [
+                line
+                for line in self.err.strip().splitlines()
+                if line.strip() and not line.startswith((" ", "taskcatalog: "))
+            ]
             return f"traceback: {raised[-1][:200]}"
         if self.bytes > MEMORY:
             return f"took {self.bytes >> 20} MiB"
