@@ -22,6 +22,12 @@ def command_docs() -> str:
         "# Commands\n",
         "Made by `scripts/make_command_docs.py` from the commands' own help. Options may also stand in a YAML file "
         "(`--config FILE`); the command line wins.\n",
+        "Such a file has a line `option: value` for each option, by its name here (`min-share: 0.6`, `n: [2, 3]`). "
+        "What stands there is taken as if it had been typed.\n",
+        "Exit codes: 0, done; 1, the run failed (a full disk, damage that `verify` found, too little memory); 2, the "
+        "command or its input was wrong; 130, stopped; 141, whoever read the output has gone. Whatever went wrong is "
+        "one line on the standard error stream. On a terminal, what a terminal would obey in names and texts is shown "
+        "as an escape (`\\x1b`); a pipe and `--out` get it as it is.\n",
     ]
     settings: dict[str, Any] = {
         "terminal_width": WIDTH,

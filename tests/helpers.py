@@ -63,9 +63,9 @@ def answer(*arguments: object) -> str:
     return result.stdout
 
 
-def refusal(*arguments: object) -> str:
-    """The one line of a command that is refused."""
+def refusal(*arguments: object, exit_code: int = 2) -> str:
+    """The one line of a command that is refused or, with exit code 1, of a run that failed."""
     result = invoke(*arguments)
-    assert result.exit_code == 2, result.output
+    assert result.exit_code == exit_code, result.output
     [line] = result.stderr.splitlines()
     return line

@@ -11,7 +11,7 @@ VOCABULARY = 96
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gpt_neox": {"tie_word_embeddings": False},
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 32},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4},
     "llama": {"num_key_value_heads": 2, "tie_word_embeddings": True},
     "mistral": {"num_key_value_heads": 2, "sliding_window": 3},
     "bloom": {},  # ALiBi: its attention cannot be replaced
@@ -19,7 +19,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
-def save_model(architecture: str, folder: Path, vocabulary: int = VOCABULARY) -> Path:
+def save_model(architecture: str, folder: Path, vocabulary: int = VOCABULARY, positions: int = 32) -> Path:
     """A model whose predictions are confident, as those of a trained one are."""
     torch.manual_seed(11)
     common = {
@@ -28,11 +28,13 @@ def save_model(architecture: str, folder: Path, vocabulary: int = VOCABULARY) ->
         "intermediate_size": 48,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
-        "max_position_embeddings": 32,
+        "max_position_embeddings": positions,
         "bos_token_id": 1,
         "eos_token_id": 0,
         "pad_token_id": None,
     }
+    if architecture == "gpt2":
+        common["n_positions"] = common.pop("max_position_embeddings")
     config = AutoConfig.for_model(architecture, **(common | ARCHITECTURES[architecture]))
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():

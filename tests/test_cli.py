@@ -16,6 +16,7 @@ import taskcatalog as tc
 from helpers import answer, invoke, refusal
 from taskcatalog.cli import main
 from taskcatalog.display import columns, visible
+from taskcatalog.errors import DiskFullError
 
 ROOT = Path(__file__).parents[1]
 
@@ -181,3 +182,52 @@ def test_verify(made: Path, tmp_path: Path) -> None:
 def test_visible() -> None:
     assert visible(" a\n\t\x00\u200bé") == "·a⏎⇥\\x00\\u200bé"
     assert columns([["a", "1"], ["bcd", "20"]], "<>") == ["a     1", "bcd  20"]
+
+
+@pytest.mark.parametrize("name", ["[x]", "a*", "co:lon", "q'u\"ote", "sp ace", "\u202e"])
+def test_folders_of_odd_names(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer("ngrams", made / "store", "--out", name)
+    assert int(answer("sql", name, "SELECT count(*) FROM bigrams", "--format", "csv").splitlines()[1]) > 0
+    assert "all is well" in answer("verify", name)
+    answer("tokenize", made / "a.txt", "--out", f"{name}s", "--tokenizer", Path(tc.__file__).parent / "embedded/data")
+    assert "all is well" in answer("verify", f"{name}s")
+
+
+def test_names_that_no_output_can_have(made: Path, tmp_path: Path) -> None:
+    assert "is not UTF-8: choose another folder" in refusal("ngrams", made / "store", "--out", tmp_path / "\udcff")
+    assert "is not UTF-8: choose another folder" in refusal("sql", tmp_path / "\udcff")
+    assert "is a URL: give a folder or a file on this machine" in refusal("ngrams", made / "store", "--out", "s3://a/b")
+    assert "is not UTF-8: only sources" in refusal("complete", made / "catalogue", "\udcff")
+    assert "is not UTF-8: only sources" in refusal("sql", made / "catalogue", "SELECT '\udcff'")
+    source = ["tokenize", made / "a.txt", "--tokenizer", "x"]
+    assert "is not UTF-8: only sources" in refusal(*source, "--out", tmp_path / "\udcff")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exit_codes_and_defects(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 where the run failed, 2 where the command was wrong, 130 where it was stopped."""
+    for error, code, said in (
+        (tc.InputError("a: b"), 2, "taskcatalog: a: b"),
+        (tc.ConflictError("a\nb\x1b"), 2, "taskcatalog: a b\\x1b"),
+        (DiskFullError("a"), 1, "taskcatalog: a"),
+        (tc.TaskcatalogError("a worker died"), 1, "taskcatalog: a worker died"),
+        (OSError(5, "Input/output error", "x.bin"), 1, "taskcatalog: x.bin: Input/output error"),
+        (MemoryError(), 1, "taskcatalog: there is not enough memory: give a smaller --memory or fewer --workers"),
+        (KeyboardInterrupt(), 130, "taskcatalog: stopped; the same command goes on from here"),
+        (ZeroDivisionError("x\x1b"), 1, "taskcatalog: this is a defect of taskcatalog, not of what you gave it"),
+    ):
+
+        def fail(*_: object, error: BaseException = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(tc, "verify", fail, raising=False)
+        result = invoke("verify", made / "store")
+        assert result.exit_code == code
+        assert result.stderr.splitlines()[-1].startswith(said)
+        assert ("Traceback" in result.stderr) == isinstance(error, ZeroDivisionError)
+        assert "\x1b" not in result.stderr
+    assert issubclass(DiskFullError, tc.TaskcatalogError)
+    assert "no such command" in refusal("nothing").lower()
+    assert "missing argument 'STORE'".lower() in refusal("ngrams").lower()
+    assert "0 is not in the range" in refusal("complete", made / "catalogue", "a", "--limit", 0)

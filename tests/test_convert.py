@@ -398,7 +398,7 @@ def test_what_cannot_be_converted(tmp_path: Path, demo_data: Path) -> None:
         ("compression is 'lz4'", source, "--format", "mds", "--compression", "lz4"),
         ("the level of zstd must be from 1 to 22", source, "--format", "mds", "--compression", "zstd:23"),
         ("the level of snappy must be left out", source, "--format", "mds", "--compression", "snappy:1"),
-        ("it must be from 1 to below 2^32", source, "--format", "mds", "--size-limit", "4GiB"),
+        ("it must be a whole number from 1 to 4,294,967,295", source, "--format", "mds", "--size-limit", "4GiB"),
         ("--compression is for --format mds", source, "--format", "bin", "--compression", "zstd"),
         ("--hashes is for --format mds", source, "--format", "flat", "--hashes", "sha1"),
     ):

@@ -4,6 +4,12 @@ import bz2
 import gzip
 import json
 import lzma
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +21,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from taskcatalog.corpus.documents.batch import Problems, Reading
+import taskcatalog as tc
+from taskcatalog.corpus.documents.batch import MAX_DOCUMENT, Problems, Reading
 from taskcatalog.corpus.documents.find import find_sources
-from taskcatalog.corpus.documents.stretches import DatasetChoice, cut_source, read_stretch
+from taskcatalog.corpus.documents.names import name_in_index, name_of_file
+from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, cut_source, read_stretch
 from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, locate
 
@@ -63,10 +73,11 @@ def documents(
     at_most: int = 1 << 30,
     meta: str | None = None,
     problems: Problems | None = None,
+    max_document: int = MAX_DOCUMENT,
 ) -> Iterator[Document]:
     """All documents of a source, stretch by stretch."""
     choice = DatasetChoice()
-    reading = Reading(field, meta, never, problems or Problems())
+    reading = Reading(field, meta, never, problems or Problems(), max_document)
     for source in find_sources([path]):
         for stretch in cut_source(source, at_most, choice):
             for batch in read_stretch(stretch, reading, choice):
@@ -280,3 +291,301 @@ def test_skipped_rows(tmp_path: Path) -> None:
     assert [(document.text, document.place) for document in found] == [("one", 1), ("three", 3), ("a", 1), ("c", 3)]
     assert problems.skipped == 2
     assert ["row 2" in message for message in problems.messages] == [True, True]
+
+
+# --- what lies on disks --------------------------------------------------------------------------------------------
+
+
+def test_json_files_are_read_for_what_they_hold(tmp_path: Path) -> None:
+    """Whether they are compressed or not."""
+    shapes = {
+        "lines": '{"text": "one"}\n\n{"text": "two", "x": 1e400}\n',
+        "pretty": '\n[\n {"text": "one"},\n {"text": "two"}\n]\n',
+        "row": '[{"text": "one"}, {"text": "two"}]',
+        "object": '\ufeff{\n "text": "one"\n}',
+    }
+    for name, content in shapes.items():
+        for suffix in ("", ".gz"):
+            path = tmp_path / f"{name}.json{suffix}"
+            path.write_bytes(gzip.compress(content.encode()) if suffix else content.encode())
+            for source in (path, tmp_path):
+                found = [d for d in documents(source) if d.source == str(path)]
+                assert [d.text for d in found] == ["one", "two"][: len(found)]
+                assert [d.place for d in found] == {"lines": [1, 3], "object": [1]}.get(name, [1, 2])
+            path.unlink()
+    for content, message in {
+        '[{"text": "one"}, {"text": 2}]': "value 2: has no text in a field 'text'",
+        '{"text": "one"}\n{"tex\n': "line 2: is not JSON",
+        '{"name": "x",\n "version": 1}': "value 1: has no text in a field 'text' .its fields are name, version.",
+        "[" * 100_000: "is not JSON",
+        "": "is not JSON",
+        '[{"text": "one"}': "is not JSON",
+    }.items():
+        (tmp_path / "a.json").write_text(content)
+        with pytest.raises(InputError, match=rf"a.json: {message}"):
+            texts(tmp_path / "a.json")
+
+
+def test_json_in_a_folder_that_holds_no_documents_is_text(tmp_path: Path) -> None:
+    """As beside source code; but lines of objects are documents, whatever their fields."""
+    settings = '{\n "name": "x"  // a comment\n}\n'
+    (tmp_path / "a.json").write_text(settings)
+    (tmp_path / "b.json").write_text('{"name": 1}')
+    assert [(d.text, d.place) for d in documents(tmp_path)] == [(settings, 0), ('{"name": 1}', 0)]
+    (tmp_path / "c.json").write_text('{"body": "x"}\n{"body": "y"}\n')
+    with pytest.raises(InputError, match=r"c.json: line 1: has no text in a field 'text' .its fields are body."):
+        texts(tmp_path)
+
+
+def test_large_json_of_lines_is_cut_as_jsonl_is(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(JSONL)
+    [source] = find_sources([tmp_path / "a.json"])
+    assert len(cut_source(source, 4_096, DatasetChoice())) >= 4
+    assert [d.text for d in documents(tmp_path / "a.json", at_most=4_096)] == TEXTS
+
+
+def archives(folder: Path) -> list[Path]:
+    (folder / "in.txt").write_text("inside")
+    for suffix, mode in ((".tar", "w"), (".tar.gz", "w:gz"), (".tgz", "w:gz"), (".tar.xz", "w:xz")):
+        with tarfile.open(folder / f"a{suffix}", mode) as tar:  # type: ignore[call-overload]
+            tar.add(folder / "in.txt", "in.txt")
+    with zipfile.ZipFile(folder / "a.zip", "w") as zipped:
+        zipped.write(folder / "in.txt", "in.txt")
+    (folder / "a.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(30))
+    return sorted(path for path in folder.iterdir() if path.stem != "in")
+
+
+def test_archives_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    found = archives(tmp_path)
+    assert len(found) == 6
+    for path in found:
+        with pytest.raises(InputError, match=r"is an archive, which is no text: unpack it"):
+            find_sources([path])
+    assert names([tmp_path]) == ["in.txt"]
+    assert re.search(r"6 files, the first of them .*a.7z, are left out: unpack archives", capfd.readouterr().err)
+    for path in (tmp_path / "a.tar", tmp_path / "a.zip", tmp_path / "a.7z"):  # under another name
+        path.rename(tmp_path / "b.txt")
+        with pytest.raises(InputError, match=r"b.txt: is an archive, which is no text: unpack it"):
+            texts(tmp_path / "b.txt")
+    (tmp_path / "a.tar.gz").rename(tmp_path / "c.gz")
+    with pytest.raises(InputError, match=r"c.gz: is an archive.*it is a tar"):
+        texts(tmp_path / "c.gz")
+    for suffix, compress in COMPRESS.items():
+        (tmp_path / "d.txt").write_bytes(compress(b"text"))
+        with pytest.raises(InputError, match=rf"d.txt: is compressed: give it a name that ends in {suffix}"):
+            texts(tmp_path / "d.txt")
+    (tmp_path / "d.txt").write_text("BZh, PK and 7z are letters, " + "ustar " * 100)
+    assert len(texts(tmp_path / "d.txt")) == 1
+
+
+def test_links(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Left out and said; followed if asked, each file once, circles too."""
+    folder, outside = tmp_path / "in", tmp_path / "out"
+    for path in (folder / "a.txt", folder / "sub/b.txt", outside / "c.txt", outside / "d.txt"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name)
+    for link, target in {
+        "again.txt": folder / "a.txt", "circle": folder, "sub/up": tmp_path, "e.txt": outside / "c.txt",
+        "nowhere": tmp_path / "nowhere", "z": outside,
+    }.items():  # fmt: skip
+        (folder / link).symlink_to(target)
+    assert names([folder]) == ["a.txt", "b.txt"]
+    assert re.search(r"6 files, the first of them .* are left out: --follow-links", capfd.readouterr().err)
+    followed = find_sources([folder], follow_links=True)
+    assert sorted(Path(s.name).resolve().name for s in followed) == ["a.txt", "b.txt", "c.txt", "d.txt"]
+    assert find_sources([folder], follow_links=True) == followed
+    assert names([folder / "again.txt"]) == ["again.txt"]  # who names a link means what it points to
+    assert names([folder / "z"]) == ["c.txt", "d.txt"]
+
+
+def test_what_is_given_twice_is_taken_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text(name)
+    given: list[str | Path] = [
+        tmp_path / "a.txt",
+        f"{tmp_path}/*.txt",
+        tmp_path,
+        f"{tmp_path}/../{tmp_path.name}/a.txt",
+    ]
+    assert names([*given]) == ["a.txt", "b.txt"]
+    assert "4 files, the first of them" in capfd.readouterr().err
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in (tmp_path / "pipe", "/dev/zero", "/dev/null"):
+        with pytest.raises(InputError, match="is a pipe, a socket or a device"):
+            find_sources([name])
+    (tmp_path / "a.txt").write_text("a")
+    assert texts(tmp_path) == ["a"]  # the pipe is passed over
+    [source] = find_sources([tmp_path])
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(InputError, match=r"a.txt: cannot be read: No such file"):
+        list(read_stretch(Stretch(source, 1), Reading("text", None, never, Problems()), DatasetChoice()))
+    for name in ("a\0b", "a\ud800"):
+        with pytest.raises(InputError, match="is no name of a file"):
+            find_sources([name])
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_files_that_may_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "sub").mkdir()
+    script = """if True:
+        import os, sys
+        from taskcatalog.corpus.documents.find import find_sources
+        from taskcatalog.corpus.documents.text import read_text
+        from taskcatalog.corpus.documents.batch import Problems, Reading
+        from taskcatalog.errors import InputError
+        os.setuid(65534)
+        for name in sys.argv[1:]:
+            try:
+                for source in find_sources([name]):
+                    print(list(read_text(source, Reading("text", None, len, Problems()))))
+            except InputError as error:
+                print(error)
+    """
+    for path, mode in ((tmp_path, 0o755), (tmp_path / "a.txt", 0o600), (tmp_path / "sub", 0o700)):
+        path.chmod(mode)
+    for path in list(tmp_path.parents)[:2]:
+        path.chmod(0o755)
+    command = [sys.executable, "-c", script, str(tmp_path / "a.txt"), str(tmp_path / "sub")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[0].endswith("a.txt: cannot be read: Permission denied")
+    assert said[1].endswith("sub/index.json: cannot be read: Permission denied")
+
+
+HOSTILE_LINES = [
+    (b'{"text": "a\\u0000b", "meta": "x\\ud800"}', "a\0b", "x\ufffd"),
+    (b'\xef\xbb\xbf{"text": "bom", "meta": [1e400, "\\udfff"]}\r', "bom", '[Infinity, "\\udfff"]'),
+    (b'{"text": "\\ud83d\\ude00", "meta": 18446744073709551616}', "\U0001f600", "18446744073709551616"),
+]
+
+
+def test_hostile_lines_that_are_right(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\n".join(line for line, _, _ in HOSTILE_LINES))
+    assert [(d.text, d.meta) for d in documents(path, meta="meta")] == [(text, meta) for _, text, meta in HOSTILE_LINES]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"text": 1}', b'{"text": ["a"]}', b'{"text": null}', b"[]", b"1", b'"text"', b'{"text": "a', b"\0", b"\xff",
+        b"[" * 100_000, b'{"text": "a", "meta": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a": ' + b"9" * 5_000 + b"}",
+        b'{"text": "a\nb"}', b"{'text': 'a'}",
+    ],
+    ids=lambda line: str(line[:20]),
+)  # fmt: skip
+def test_hostile_lines_are_one_line(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "fine"}\n' + line + b"\n")
+    with pytest.raises(InputError, match=r"a.jsonl: line 2: ") as caught:
+        list(documents(path, meta="meta"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str
+)
+def test_columns_of_text(tmp_path: Path, kind: pa.DataType) -> None:
+    path = tmp_path / "a.parquet"
+    column = pa.array(["a", "b", "a", "na\u00efve"]).cast(kind)
+    pq.write_table(pa.table({"text": column, "meta": column}), path)
+    assert [(d.text, d.meta) for d in documents(path, meta="meta")] == [(t, t) for t in ("a", "b", "a", "na\u00efve")]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.int64(), pa.binary(), pa.list_(pa.string()), pa.null(), pa.struct({"a": pa.string()})]
+)
+def test_columns_of_anything_else(tmp_path: Path, kind: pa.DataType) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": pa.nulls(2, kind)}), path)
+    with pytest.raises(InputError, match=r"a.parquet: has no text column 'text' .its columns are text."):
+        texts(path)
+
+
+NAMES = [b"caf\xe9.txt", b"\x1b[31m.txt", b"\xff\xfe", b"a%20b.txt", "\u202egpj.txt".encode(), b"new\nline.txt"]
+
+
+def test_names_of_any_bytes(tmp_path: Path, demo_data: Path) -> None:
+    """From the disk to the index of documents and back to the file."""
+    for i, name in enumerate(NAMES):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/" + name)).write_text(f"number {i}")
+    tc.tokenize(tmp_path / "in", tmp_path / "store", str(demo_data))
+    tc.tokenize(tmp_path / "in", tmp_path / "store", str(demo_data))  # is complete
+    assert tc.verify(tmp_path / "store") == []
+    [index] = (tmp_path / "store/documents").iterdir()
+    indexed = pq.read_table(index)["source"].to_pylist()
+    assert sorted(Path(name_of_file(name)).read_text() for name in indexed) == [
+        f"number {i}" for i in range(len(NAMES))
+    ]
+    assert sum(name.startswith("file:") for name in indexed) == 2
+    assert any(name.endswith("/caf%E9.txt") for name in indexed)
+
+
+@given(st.binary(min_size=1, max_size=20).filter(lambda raw: b"\0" not in raw))
+def test_names_go_there_and_back(raw: bytes) -> None:
+    for name in (os.fsdecode(raw), "file:" + os.fsdecode(raw)):
+        indexed = name_in_index(name)
+        indexed.encode()
+        assert name_of_file(indexed) == name
+
+
+def test_a_field_that_documents_lack_is_said(
+    tmp_path: Path, demo_data: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "set": "x"}\n{"text": "b"}\n{"text": "c"}\n')
+    tc.tokenize(tmp_path / "a.jsonl", tmp_path / "s1", str(demo_data), tc.TokenizeSettings(meta="set"))
+    assert "2 of 3 documents do not have the field 'set' that --meta names" in capfd.readouterr().err
+    tc.tokenize(tmp_path / "a.jsonl", tmp_path / "s2", str(demo_data), tc.TokenizeSettings(meta="sett"))
+    assert "no document has the field 'sett' that --meta names" in capfd.readouterr().err
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/b.json").write_text('{"name": 1}')
+    tc.tokenize(tmp_path / "in", tmp_path / "s3", str(demo_data))
+    assert "1 .json files have no text in a field 'text' and were taken as texts" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst", ".xz", ".bz2"])
+@pytest.mark.parametrize("last", ["", "\n"])
+def test_lines_beyond_the_limit(tmp_path: Path, suffix: str, last: str) -> None:
+    """Of one block and of several: the others are read, and numbered rightly."""
+    texts = ["one", "x" * 7_000_000, "three", "y" * 3_000, "five", "z" * 5_000_000]
+    raw = ("\n".join(json.dumps({"text": text}) for text in texts) + last).encode()
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(COMPRESS[suffix](raw) if suffix else raw)
+    problems = Problems("skip")
+    found = list(documents(path, problems=problems, max_document=2_000))
+    assert [(document.text, document.place) for document in found] == [("one", 1), ("three", 3), ("five", 5)]
+    assert problems.skipped == 3
+    assert f"{path}: line 2: has more bytes than --max-document, which is 0.002MB" in problems.messages[0]
+    assert "document 4: has 3,000 characters, more than --max-document" in problems.messages[1]
+    assert "line 6:" in problems.messages[2]
+    with pytest.raises(InputError, match=r"line 2: .* raise it if there is memory, or leave .* with --on-error skip"):
+        list(documents(path, max_document=2_000))
+    assert [document.text for document in documents(path)] == texts
+
+
+def test_a_text_that_no_place_cuts(tmp_path: Path) -> None:
+    """As a file that decompresses to any length: it is given up long before its end."""
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"a" * 20_000_000))
+    with pytest.raises(InputError, match=r"a.txt.gz: has [5-9],\d+,\d+ characters without a space .*more than 1/8 of"):
+        list(documents(path, max_document=40_000_000))
+    [document] = documents(path)
+    assert document.text == "a" * 20_000_000
+
+
+def test_a_long_text_that_turns_out_to_be_bad_ends(tmp_path: Path) -> None:
+    """Where bad documents are left out, the pieces that have been handed on end, and are not glued to the next."""
+    (tmp_path / "a.txt").write_bytes(b"word " * 2_000_000 + b"\xff")
+    problems = Problems("skip")
+    reading = Reading("text", None, lambda text: len(text) // 2, problems)
+    [source] = find_sources([tmp_path / "a.txt"])
+    batches = list(read_stretch(Stretch(source, source.n_bytes), reading, DatasetChoice()))
+    assert [batch.unfinished for batch in batches] == [True] * (len(batches) - 1) + [False]
+    assert batches[-1].texts == [""]
+    assert problems.skipped == 1

@@ -358,8 +358,8 @@ def _pickle_with_code(folder: Path) -> None:
 DAMAGES: dict[str, Callable[[Path], Any]] = {
     "no shard": lambda folder: _shards(folder)[1].unlink(),
     "half a shard": lambda folder: os.truncate(_shards(folder)[1], 4_000),
-    "a pointer in place of a shard": lambda folder: _shards(folder)[1].write_text("version https://git-lfs.github.com/spec/v1"),
-    "an index that is no JSON": lambda folder: (_shards(folder), (folder / "model.safetensors.index.json").write_text("{")),
+    "a pointer in place of a shard": lambda folder: _shards(folder)[1].write_text("version git-lfs/v1"),
+    "a broken index": lambda folder: (_shards(folder), (folder / "model.safetensors.index.json").write_text("{")),
     "no weights": lambda folder: (folder / "model.safetensors").unlink(),
     "empty weights": lambda folder: (folder / "model.safetensors").write_bytes(b""),
     "a pickle with code": _pickle_with_code,

@@ -225,7 +225,9 @@ def test_names_of_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             tc.open_store(name)
     with pytest.raises(InputError, match=r"nothing here reads nowhere://|nowhere"):
         tc.open_store("nowhere://a.bin")
-    with pytest.raises(SettingsError, match=r"id dtype is 'float32': it must be one of uint16, int32"):
+    with pytest.raises(
+        SettingsError, match=r"id dtype is 'float32': it must be uint16, int32, uint32, int64 or uint64"
+    ):
         tc.StoreOptions(id_dtype=cast(Any, "float32"))
 
 

@@ -1,5 +1,6 @@
 """The bytes of every token are what the tokenizer itself makes of them."""
 
+import json
 import unicodedata
 from pathlib import Path
 
@@ -60,3 +61,80 @@ def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"model": 1}')
     with pytest.raises(InputError, match=r"tokenizer.json: is not a tokenizer.json"):
         Vocabulary.read(tmp_path / "tokenizer.json")
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+def word_piece(vocabulary: dict[str, int]) -> dict[str, object]:
+    kind = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 9}
+    return {"version": "1.0", "model": kind | {"vocab": vocabulary}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"vocab": {"a": -1}, "merges": []},
+        {"vocab": {"a": 1.5}, "merges": []},
+        {"vocab": {"a": 2**64}, "merges": []},
+        {"vocab": {"a": 2**32 - 1}, "merges": []},
+        {"vocab": {"a": 1 << 24}, "merges": []},
+        {"vocab": ["a"]},
+        {"merges": ["nowhere nothing"]},
+        {"merges": [1]},
+        {"type": "Unknown"},
+    ],
+    ids=str,
+)
+def test_hostile_models_are_one_line(demo_data: Path, tmp_path: Path, change: dict[str, object]) -> None:
+    content = json.loads((demo_data / "tokenizer.json").read_text())
+    content["model"] |= change
+    with pytest.raises(InputError, match=r"t.json: (is not a tokenizer.json|has a token of id \d+)") as caught:
+        Vocabulary.read(write(tmp_path / "t.json", content))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff",
+        b"[" * 100_000,
+        b"[]",
+        b"1",
+        b'{"model": 1e400}',
+        b'{"a":' + b"9" * 5_000 + b"}",
+        b'{"a": "\\ud800"}',
+    ],
+    ids=lambda raw: str(raw[:12]),
+)
+def test_hostile_json_is_one_line(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "t.json").write_bytes(raw)
+    with pytest.raises(InputError, match=r"t.json: is not "):
+        Vocabulary.read(tmp_path / "t.json")
+
+
+def test_kinds_of_models_that_are_not_byte_pairs(tmp_path: Path) -> None:
+    pieces = [["<unk>", 0.0], ["\u2581a", -1.0], ["<0x0A>", -2.0], ["<0xZZ>", -2.0], ["<0x+1>", -3.0]]
+    model = {"type": "Unigram", "unk_id": 0, "vocab": pieces}
+    vocabulary = Vocabulary.read(write(tmp_path / "u.json", {"version": "1.0", "model": model}))
+    assert vocabulary.token_bytes == [b"<unk>", b" a", b"\n", b"<0xZZ>", b"<0x+1>"]
+    vocabulary = Vocabulary.read(write(tmp_path / "w.json", word_piece({"[UNK]": 0, "a": 1})))
+    assert vocabulary.encode("b") == [0]
+    vocabulary = Vocabulary.read(write(tmp_path / "w.json", word_piece({"a": 1})))
+    assert vocabulary.encode("a") == [1]
+    with pytest.raises(InputError, match=r"w.json: cannot encode a text: .*\[UNK\]"):
+        vocabulary.encode("b")
+    with pytest.raises(InputError, match=r"w.json: cannot encode a text"):
+        vocabulary.encode_batch(["a", "b"])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_panic_of_the_library_is_one_line(demo_data: Path, tmp_path: Path) -> None:
+    content = json.loads((demo_data / "tokenizer.json").read_text())
+    single = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    content["post_processor"] = {"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": {}}
+    with pytest.raises(InputError, match=r"t.json: (cannot encode a text|is not a tokenizer)"):
+        _ = Vocabulary.read(write(tmp_path / "t.json", content)).id_in_front

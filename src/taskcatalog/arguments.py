@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from taskcatalog.settings import is_text
+from taskcatalog.storage import locate
 
 
 class Lengths(click.ParamType):  # type: ignore[type-arg]
@@ -37,7 +38,8 @@ class Catalogue(click.ParamType):  # type: ignore[type-arg]
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        path = Path(value)
-        if not is_text(str(path.absolute())):
-            self.fail(f"{str(path.absolute())!a} is not UTF-8: choose another folder", param, ctx)
-        return path
+        if "://" in str(value):
+            self.fail(f"{value!a} is a URL: give a folder or a file on this machine", param, ctx)
+        if not is_text(str(Path(value).absolute())):
+            self.fail(f"{str(Path(value).absolute())!a} is not UTF-8: choose another folder", param, ctx)
+        return Path(str(locate(str(value))))

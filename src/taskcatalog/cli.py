@@ -138,13 +138,17 @@ def demo(out: Path) -> None:
     "--format", type=click.Choice(["bin", "mds"]), default="bin", show_default=True,
     help="bin: a token store. mds: MosaicML's shards, made from a token store that is kept in STORE.tokens.",
 )  # fmt: skip
+@click.option(
+    "--max-document", metavar="SIZE",
+    help="Largest line of JSONL or value of a table; a worker takes up to 6 times this. [256MB]",
+)  # fmt: skip
 @_STAGING
 @_WORKERS
 @_FORCE
 @_CONFIG
 def tokenize(
     source: tuple[str, ...], out: str, tokenizer: str, engine: Any, format: Any, staging: Path | None,  # noqa: A002
-    workers: int | None, follow_links: bool, force: bool, **settings: Any,
+    max_document: str | None, workers: int | None, follow_links: bool, force: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Turn documents into a token store.
 
@@ -158,7 +162,8 @@ def tokenize(
     chosen = tc.TokenizeSettings(**settings)
     store = tc.tokenize(
         source, out, tokenizer, chosen,
-        format=format, engine=engine, staging=staging, workers=workers, follow_links=follow_links, force=force,
+        format=format, engine=engine, staging=staging, max_document=max_document, workers=workers,
+        follow_links=follow_links, force=force,
     )  # fmt: skip
     say(f"{out}: complete, {store.n_tokens:,} tokens in {store.n_sequences:,} sequences")
 

@@ -151,9 +151,9 @@ def _unique(names: Sequence[str]) -> list[str]:
     return given
 
 
-def _csv_text(cell: Any) -> str | None:
-    if cell is None or isinstance(cell, str):
-        return cell
+def _csv_text(cell: Any) -> str | int | None:
+    if cell is None or type(cell) in (str, int):
+        return cell  # type: ignore[no-any-return]
     text = _json_text(cell)
     return str(json.loads(text)) if text.startswith('"') else text
 
@@ -162,9 +162,11 @@ def _json_text(cell: Any) -> str:
     """A value as JSON; see ``write_result``."""
     if isinstance(cell, str):
         return json.dumps(cell, ensure_ascii=False)
+    if type(cell) is int:
+        return str(cell)
     if isinstance(cell, float):
         return repr(cell) if math.isfinite(cell) else _NOT_FINITE[str(cell)]
-    if cell is None or isinstance(cell, int):  # and so true and false
+    if cell is None or isinstance(cell, bool):
         return json.dumps(cell)
     if isinstance(cell, Decimal):
         return format(cell, "f")

@@ -25,14 +25,14 @@ from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
 from taskcatalog.corpus.stores.store import Sequences, Store
 from taskcatalog.corpus.tokenizing.encoders import choose_engine, make_encoder
-from taskcatalog.counting.count import Stretch, count_stretch, sequences_that_fit
+from taskcatalog.counting.count import Stretch, count_stretch, least_memory, tokens_that_fit
 from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import Grams, MemoryRun, merge
 from taskcatalog.counting.stage import NgramSettings
 from taskcatalog.counting.tables import table_parts, write_tables
 from taskcatalog.errors import SettingsError
 from taskcatalog.settings import POSITIVE, Between, Settings, checked
-from taskcatalog.sizes import MOST_WORKERS, memory_budget, peak_memory, worker_count
+from taskcatalog.sizes import MOST_WORKERS, check_memory, memory_budget, peak_memory, worker_count
 from taskcatalog.storage import AnyPath
 
 _SAMPLE_TOKENS = 1 << 23
@@ -194,7 +194,8 @@ class _Counted:
 def _count(sample: _Sample, n_sequences: int, settings: NgramSettings, layout: KeyLayout, folder: Path) -> _Counted:
     workers = worker_count(None)
     started = time.perf_counter()
-    run, id_counts = count_stretch(Stretch(sample, 0, n_sequences, layout, folder), workers)
+    stretch = Stretch(store=sample, first=0, last=n_sequences, layout=layout, folder=folder)
+    run, id_counts = count_stretch(stretch, memory_budget(None), workers)
     counted = time.perf_counter()
     ns = [n for n in settings.n if n > 1]
     rows: Counter[str] = Counter()
@@ -212,6 +213,8 @@ def _plan_counting(
 ) -> StagePlan:
     """Leaves the sample's tables in ``folder``."""
     layout = KeyLayout(max(2, *settings.n), sample.corpus.vocabulary_size)
+    counting = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
+    check_memory(memory_budget(machine.memory), least_memory(sample, layout), counting)
     _count(sample, min(sample.n_sequences, 2), settings, layout, folder)  # compiles
     sizes = sorted({max(1, sample.n_sequences >> halving) for halving in range(_HALVINGS + 1)})
     counted = [_count(sample, size, settings, layout, folder) for size in sizes]
@@ -224,8 +227,7 @@ def _plan_counting(
 
     cores, here = machine.cores or worker_count(None), worker_count(None)
     memory = memory_budget(machine.memory)
-    at_once = sequences_that_fit(sample, layout, memory, cores) * sample.n_tokens / sample.n_sequences
-    n_runs = max(1, math.ceil(n_tokens / at_once))
+    n_runs = max(1, math.ceil(n_tokens / tokens_that_fit(sample, layout, memory, cores)))
     rows = {table: rows_of(table, n_tokens) for table in whole.rows}
     final = sum(whole.bytes[table] / max(1, whole.rows[table]) * number for table, number in rows.items())
     # Tables are written by one worker here, and by all of them in a run.
@@ -234,7 +236,7 @@ def _plan_counting(
     longest = ngram_table(layout.n) if layout.n in settings.n else max(rows, key=lambda table: rows[table], default="")
     run_rows = n_runs * rows_of(longest, n_tokens / n_runs) if n_runs > 1 and longest else 0.0
     row_bytes = layout.payload_dtype.itemsize + 4
-    temporary = run_rows * row_bytes + (n_runs * layout.n_heads * 8 if n_runs > 1 else 0)
+    temporary = run_rows * row_bytes + (n_runs * layout.vocabulary_size * 8 if n_runs > 1 else 0)
     read = n_tokens * sample.corpus.id_dtype.itemsize + temporary
     seconds += max(table_seconds, _disk_seconds(final, machine)) + _disk_seconds(read + temporary, machine)
     seconds += 0.0 if machine.disk_rate else run_rows * write_seconds  # at the rate of this machine's disk

@@ -1,4 +1,4 @@
-"""Amounts of memory as people write them: ``8GB``, ``512 MiB``, ``2g``."""
+"""Amounts of memory as people write them: ``8GB``, ``512 MiB``, ``2g``; how much there is, and how much is used."""
 
 import os
 import re
@@ -13,27 +13,72 @@ from taskcatalog.errors import SettingsError
 from taskcatalog.settings import Between, checked
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_LARGEST = 10**18
 _DEFAULT = 8 * 10**9
 _ROOM = 1 << 29
 _ROOM_OF_CORE = 1 << 24
 MOST_WORKERS = 1_024
 """Of one command: each is a thread or a process."""
+_CGROUPS, _OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def parse_size(text: str) -> int:
-    """Bytes in ``text``; decimal units (GB) and binary ones (GiB), in any case."""
-    match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]+)?)\s*([kmgt]i?|)b?\s*", str(text).lower())
+    """Bytes in ``text``, from 1 to 10^18; decimal units (GB) and binary ones (GiB), in any case."""
+    match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]+)?)\s*([kmgt]i?|)(b?)\s*", str(text).lower())
     if match is None:
         raise SettingsError(f"{text!r} is not a size in bytes: write it as 500MB, 8GB or 2GiB")
-    return int(float(match[1]) * _UNITS[match[2]])
+    number, unit, b = match.groups()
+    if not unit and not b:
+        raise SettingsError(f"{text!r} is not a size in bytes: it has no unit: write {number}GB or {number}MB")
+    size = int(float(number) * _UNITS[unit])
+    if not 1 <= size <= _LARGEST:
+        raise SettingsError(f"{text!r} is not a size from 1 byte to 10^18: write it as 500MB, 8GB or 2GiB")
+    return size
 
 
 def memory_budget(text: str | None) -> int:
     """Bytes to work within: ``text``, or 8 GB, or half of the machine's memory if that is less."""
     if text is not None:
         return parse_size(text)
+    return min(_DEFAULT, machine_memory() // 2)
+
+
+def check_memory(memory: int, least: int, what: str) -> None:
+    """Raises SettingsError where ``memory`` is less than ``what`` needs."""
+    if memory < least:
+        megabytes = -(-least // 10**6)
+        raise SettingsError(f"memory is {memory / 1e6:,.1f} MB: {what} needs --memory {megabytes}MB or more")
+
+
+def machine_memory() -> int:
+    """Bytes of memory that there are for this process: the machine's, or what its container gives."""
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(_DEFAULT, physical // 2)
+    return min([physical, *container_limits(_OWN_CGROUP, _CGROUPS)])
+
+
+def container_limits(own: Path, root: Path) -> list[int]:
+    """The limits of memory of this process's control groups and all above them, of version 2 or 1 of these; ``own`` is
+    ``/proc/self/cgroup``, lines of ``number:controllers:path``."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return []
+    files = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        folder, name = (root, "memory.max") if not controllers else (root / "memory", "memory.limit_in_bytes")
+        # In a container the path may be that of the host, and the group itself stands at the root.
+        steps = Path(path).parts[1:]
+        files += [folder.joinpath(*steps[:n], name) for n in range(len(steps) + 1)]
+    limits = []
+    for file in files:
+        try:
+            limits.append(int(file.read_text()))
+        except (OSError, ValueError):  # none such, or "max"
+            continue
+    return limits
 
 
 def resident_memory() -> int:

@@ -39,7 +39,8 @@ def locate(name: str | AnyPath) -> AnyPath:
     if "\0" in name:
         raise InputError(f"{name!a}: is no name of a file: it holds a NUL character")
     if "://" not in name:
-        return Path(name)
+        # Arrow takes a relative name with a colon for a URL.
+        return Path(name).absolute() if ":" in name else Path(name)
     try:
         return cast(AnyPath, UPath(name))
     except (ImportError, ValueError) as error:
@@ -51,15 +52,24 @@ def is_remote(path: AnyPath) -> bool:
 
 
 def exists(path: AnyPath) -> bool:
-    return path.exists() if isinstance(path, Path) else _tried(path, lambda: bool(path.fs.exists(path.path)))
+    return _here(path, path.exists) if isinstance(path, Path) else _tried(path, lambda: bool(path.fs.exists(path.path)))
 
 
 def is_file(path: AnyPath) -> bool:
-    return path.is_file() if isinstance(path, Path) else _tried(path, lambda: bool(path.fs.isfile(path.path)))
+    return (
+        _here(path, path.is_file) if isinstance(path, Path) else _tried(path, lambda: bool(path.fs.isfile(path.path)))
+    )
 
 
 def is_folder(path: AnyPath) -> bool:
-    return path.is_dir() if isinstance(path, Path) else _tried(path, lambda: bool(path.fs.isdir(path.path)))
+    return _here(path, path.is_dir) if isinstance(path, Path) else _tried(path, lambda: bool(path.fs.isdir(path.path)))
+
+
+def _here(path: Path, ask: Callable[[], bool]) -> bool:
+    try:
+        return ask()
+    except OSError as error:  # of a folder above it, mostly: what is just not there is no error
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def list_folder(path: AnyPath) -> list[AnyPath]:

@@ -22,7 +22,7 @@ def printable(text: str, kept: str = "") -> str:
 
 def one_line(text: str) -> str:
     """``text`` on one line, printable."""
-    return printable(" ".join(text.split()))
+    return printable(" ".join(line.strip(" \t\r") for line in text.strip().split("\n")))
 
 
 def say(text: str) -> None:

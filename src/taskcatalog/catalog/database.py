@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,6 +166,10 @@ def query_errors() -> Iterator[None]:
     """Makes what DuckDB raises for a query, also while its rows are read, an error of ours."""
     try:
         yield
+    except RuntimeError as error:  # so DuckDB says that Ctrl-C was pressed
+        if "interrupted" not in str(error).lower():
+            raise
+        raise KeyboardInterrupt from error
     except (duckdb.Error, pa.ArrowException, OSError, MemoryError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of a file that is being written
             raise
@@ -184,17 +189,28 @@ def query_errors() -> Iterator[None]:
 def rows_of(relation: duckdb.DuckDBPyRelation, at_once: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """The columns of a query's answer and its rows, some at a time. Raises SettingsError for what a row lets fail."""
     with query_errors():
-        reader = relation.to_arrow_reader(at_once)
-    return reader.schema, _each(lambda: next(reader, None))
+        reader = _interruptible(relation, lambda: relation.to_arrow_reader(at_once))
+    return reader.schema, _each(relation, reader)
 
 
-def _each(next_batch: Callable[[], pa.RecordBatch | None]) -> Iterator[pa.RecordBatch]:
+def _each(relation: duckdb.DuckDBPyRelation, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     while True:
         with query_errors():
-            batch = next_batch()
+            batch = _interruptible(relation, lambda: next(reader, None))
         if batch is None:
             return
         yield batch
+
+
+def _interruptible(relation: duckdb.DuckDBPyRelation, work: Callable[[], Any]) -> Any:
+    """Does it in another thread: where Arrow waits for DuckDB, Ctrl-C would wait with it."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            relation._con.interrupt()
+            raise
 
 
 def quoted(name: str) -> str:

@@ -27,6 +27,8 @@ def write_duckdb(
     folder, out = CatalogueFolder(Path(catalogue)), Path(out)
     folder.corpus()
     check_result_file(out, force=force)
+    if odd := {"\\", "?"} & set(str(out.absolute())):
+        raise InputError(f"{out}: DuckDB cannot write where a path has {min(odd)!r} in it: choose another path")
     with connect(folder, memory) as database:
         for table, reason in database.damaged.items():
             raise InputError(f"table {table} cannot be read: {reason}")

@@ -47,7 +47,7 @@ from taskcatalog.catalog.files import (
 )
 from taskcatalog.catalog.parts import Part, describe, part_of, problem_of
 from taskcatalog.catalog.replaced import Replaced
-from taskcatalog.catalog.stage import JOURNAL, LEDGER, WORK, Stage, is_below, is_work, own_files
+from taskcatalog.catalog.stage import JOURNAL, LEDGER, WORK, Stage, is_below, is_work, own_files, own_folders
 from taskcatalog.errors import ConflictError, DiskFullError, InputError
 from taskcatalog.progress import note
 from taskcatalog.storage import AnyPath, is_file, read_bytes
@@ -367,6 +367,9 @@ class Ledger:
         self._remove(self.folder / name for name in names)
         self._clear_work()
         self._remove_unrecorded()
+        for folder in reversed(own_folders(self.folder, self._stage)):
+            with suppress(OSError):  # not empty: somebody has a file there
+                folder.rmdir()
 
     def _remove_unrecorded(self) -> None:
         """Removes files of the stage that no part has: half-written ones, and those of a run that was given up."""

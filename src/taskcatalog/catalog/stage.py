@@ -48,6 +48,16 @@ def defaults_of(settings: type[Any]) -> dict[str, Any]:
     return read_back
 
 
+def own_folders(folder: Path, stage: Stage) -> list[Path]:
+    """All folders in a stage's that it may have made, each before those in it; links are none."""
+    own: list[Path] = []
+    for name, folders, _ in os.walk(folder):
+        here = Path(name)
+        folders[:] = [one for one in folders if stage.owns_folder((here / one).relative_to(folder))]
+        own += [here / one for one in folders if not (here / one).is_symlink()]
+    return own
+
+
 def own_files(folder: Path, stage: Stage) -> list[Path]:
     """All files in a stage's folder that it may have written, whole or half, but for the ledger."""
     own: list[Path] = []
@@ -57,8 +67,8 @@ def own_files(folder: Path, stage: Stage) -> list[Path]:
         folders[:] = [one for one in folders if is_work(below / one) or stage.owns_folder(below / one)]
         for file in files:
             final = below / (final_name(here / file) or file)
-            is_ledger = final in (PurePath(LEDGER), PurePath(JOURNAL)) and file != LEDGER
-            if is_ledger or is_work(final) or stage.owns_file(final):
+            half = final == PurePath(LEDGER) and file != LEDGER
+            if half or final == PurePath(JOURNAL) or is_work(final) or (file != LEDGER and stage.owns_file(final)):
                 own.append(here / file)
     return own
 

@@ -1,7 +1,8 @@
 """The compiled loops of counting. All run without the interpreter's lock, so that threads run side by side.
 
-Shapes: tokens (t,), ends (sequences,), heads' starts (heads + 1,), payload and counts (grams,). Grams of one
-head stand together, ascending by payload; ``starts[h]`` is where head h begins.
+Shapes: tokens (t,), ends (sequences,), heads' starts (heads + 1,), payloads and counts (grams,). Grams of one
+head stand together, ascending by payload; ``starts[h]`` is where head h begins. Payloads come as ``high`` and ``low``
+(see ``keys``): where ``high`` is None, numba compiles only what ``low`` needs.
 """
 
 from typing import Any
@@ -13,81 +14,90 @@ _SMALL_BUCKET, _MIDDLE_BUCKET, _LARGE_BUCKET = 48, 128, 4_096
 """Grams up to which a bucket is sorted by insertion, by comparison, and by digits of 8 bits."""
 _DIGIT_BITS = 11
 _MOST_DIGIT_COUNTS = -(-64 // _DIGIT_BITS) << _DIGIT_BITS
-_LARGEST_SCRATCH = 1 << 26
-"""Grams of a bucket beyond which it is sorted in place, slower, rather than in more memory."""
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _head(tokens: Any, i: int, end: int, bits: int, spilled: int, end_id: int) -> Any:
-    """The head of the n-gram at ``i``: its first id, with the ``spilled`` high bits of the second."""
-    head = np.int64(tokens[i]) << spilled
-    if spilled:
-        second = np.int64(tokens[i + 1]) if i + 1 < end else end_id
-        head |= second >> (bits - spilled)
-    return head
 
 
 @njit(nogil=True, cache=True)
-def count_heads(tokens: Any, ends: Any, bits: int, spilled: int, end_id: int, counts: Any) -> None:
+def count_heads(tokens: Any, counts: Any) -> None:
     """Adds to ``counts`` (heads,) how many n-grams begin with each head: one at every token."""
-    start = 0
-    for end in ends:
-        for i in range(start, end):
-            counts[_head(tokens, i, end, bits, spilled, end_id)] += 1
-        start = end
+    for token in tokens:
+        counts[token] += 1
 
 
 @njit(nogil=True, cache=True)
 def scatter_payloads(
-    tokens: Any, ends: Any, n: int, bits: int, spilled: int, end_id: int, places: Any, payload: Any
+    tokens: Any, ends: Any, n_grams: int, n: int, bits: int, end_id: int, places: Any, high: Any, low: Any
 ) -> None:
-    """Writes each n-gram's payload to the next place of its head; ``places`` (heads,) move along."""
+    """Writes the payloads of the n-grams that begin at the first ``n_grams`` tokens to the next places of their heads;
+    ``places`` (heads,) move along."""
     start = 0
     for end in ends:
-        for i in range(start, end):
-            head = _head(tokens, i, end, bits, spilled, end_id)
-            key = np.uint64(0)
+        for i in range(start, min(end, n_grams)):
+            key = key_high = np.uint64(0)
             for j in range(1, n):
                 id_ = np.uint64(tokens[i + j]) if i + j < end else np.uint64(end_id)
+                if high is not None:
+                    key_high = (key_high << np.uint64(bits)) | (key >> np.uint64(64 - bits))
                 key = (key << np.uint64(bits)) | id_
-            payload[places[head]] = key
-            places[head] += 1
+            place = places[tokens[i]]
+            low[place] = key
+            if high is not None:
+                high[place] = key_high
+            places[tokens[i]] += 1
         start = end
 
 
 @njit(nogil=True, cache=True)
 def sort_and_count(
-    starts: Any, first: int, last: int, payload: Any, payload_bits: int, counts: Any, unique_ends: Any
-) -> None:
+    starts: Any, first: int, last: int, high: Any, low: Any, payload_bits: int, most_scratch: int, counts: Any,
+    unique_ends: Any,
+) -> None:  # fmt: skip
     """Sorts the payloads of each of the heads ``first`` to ``last`` and keeps one of equals, in place.
 
     Those that are kept stand from ``starts[first]`` on, ``counts`` says how many there were of each, and
-    ``unique_ends`` (heads,) gets where each head ends now.
+    ``unique_ends`` (heads,) gets where each head ends now. A head of more than ``most_scratch`` grams is sorted in
+    place, slower, rather than in more memory.
     """
     largest = 0
     for head in range(first, last):
         size = starts[head + 1] - starts[head]
-        if size <= _LARGEST_SCRATCH:
+        if size <= most_scratch:
             largest = max(largest, size)
-    scratch = np.empty(largest if largest > _MIDDLE_BUCKET else 0, payload.dtype)
+    n_scratch = largest if largest > _MIDDLE_BUCKET else 0
+    scratch = np.empty(n_scratch, low.dtype)
+    scratch_high = None if high is None else np.empty(n_scratch, high.dtype)
     digit_counts = np.empty(_MOST_DIGIT_COUNTS, np.int64)
     write = starts[first]
     for head in range(first, last):
         begin, end = starts[head], starts[head + 1]
         if begin < end:
-            _sort_bucket(payload[begin:end], payload_bits, scratch, digit_counts)
-            current = payload[begin]
+            if high is None:
+                _sort_bucket(low[begin:end], payload_bits, scratch, digit_counts)
+            else:
+                _sort_pairs(high[begin:end], low[begin:end], payload_bits - 64, scratch_high, scratch, digit_counts)
             run_start = begin
-            for i in range(begin + 1, end):
-                value = payload[i]
-                if value != current:
-                    payload[write], counts[write] = current, i - run_start
+            for i in range(begin + 1, end + 1):
+                if i == end or not _is_same(high, low, i, run_start):
+                    # The places up to the run's own have been read.
+                    low[write], counts[write] = low[run_start], i - run_start
+                    if high is not None:
+                        high[write] = high[run_start]
                     write += 1
-                    current = value
                     run_start = i
-            payload[write], counts[write] = current, end - run_start
-            write += 1
         unique_ends[head] = write
+
+
+@njit(nogil=True, cache=True)
+def _is_same(high: Any, low: Any, i: int, j: int) -> Any:
+    if high is not None and high[i] != high[j]:
+        return False
+    return low[i] == low[j]
+
+
+@njit(nogil=True, cache=True)
+def _is_less(high_a: Any, low_a: Any, i: int, high_b: Any, low_b: Any, j: int) -> Any:
+    if high_a is not None and high_a[i] != high_b[j]:
+        return high_a[i] < high_b[j]
+    return low_a[i] < low_b[j]
 
 
 @njit(nogil=True, cache=True)
@@ -148,9 +158,86 @@ def _radix_sort(values: Any, n_bits: int, scratch: Any, counts: Any, digit_bits:
 
 
 @njit(nogil=True, cache=True)
+def _sort_pairs(high: Any, low: Any, high_bits: int, scratch_high: Any, scratch: Any, digit_counts: Any) -> None:
+    if len(low) <= _SMALL_BUCKET:
+        _insertion_sort_pairs(high, low)
+    elif len(low) <= _MIDDLE_BUCKET or len(low) > len(scratch):
+        _heap_sort_pairs(high, low)
+    else:
+        digit_bits = 8 if len(low) <= _LARGE_BUCKET else _DIGIT_BITS
+        _radix_sort_pairs(low, high, 64, scratch, scratch_high, digit_counts, digit_bits)
+        _radix_sort_pairs(high, low, high_bits, scratch_high, scratch, digit_counts, digit_bits)
+
+
+@njit(nogil=True, cache=True)
+def _insertion_sort_pairs(high: Any, low: Any) -> None:
+    for i in range(1, len(low)):
+        value_high, value = high[i], low[i]
+        j = i
+        while j > 0 and (high[j - 1] > value_high or (high[j - 1] == value_high and low[j - 1] > value)):
+            high[j], low[j] = high[j - 1], low[j - 1]
+            j -= 1
+        high[j], low[j] = value_high, value
+
+
+@njit(nogil=True, cache=True)
+def _heap_sort_pairs(high: Any, low: Any) -> None:
+    size = len(low)
+    for start in range(size // 2 - 1, -1, -1):
+        _sift_down(high, low, start, size)
+    for end in range(size - 1, 0, -1):
+        high[0], high[end] = high[end], high[0]
+        low[0], low[end] = low[end], low[0]
+        _sift_down(high, low, 0, end)
+
+
+@njit(nogil=True, cache=True)
+def _sift_down(high: Any, low: Any, parent: int, size: int) -> None:
+    while 2 * parent + 1 < size:
+        child = 2 * parent + 1
+        if child + 1 < size and _is_less(high, low, child, high, low, child + 1):
+            child += 1
+        if not _is_less(high, low, parent, high, low, child):
+            return
+        high[parent], high[child] = high[child], high[parent]
+        low[parent], low[child] = low[child], low[parent]
+        parent = child
+
+
+@njit(nogil=True, cache=True)
+def _radix_sort_pairs(
+    keys: Any, others: Any, n_bits: int, scratch_keys: Any, scratch_others: Any, counts: Any, digit_bits: int
+) -> None:
+    """Pairs in the order of ``keys``, and of equal ones in that which they had."""
+    size = 1 << digit_bits
+    mask = np.uint64(size - 1)
+    n = len(keys)
+    in_scratch = False
+    for digit in range((n_bits + digit_bits - 1) // digit_bits):
+        shift = np.uint64(digit * digit_bits)
+        source, source_others = (scratch_keys[:n], scratch_others[:n]) if in_scratch else (keys, others)
+        target, target_others = (keys, others) if in_scratch else (scratch_keys[:n], scratch_others[:n])
+        counts[:size] = 0
+        for key in source:
+            counts[np.int64((np.uint64(key) >> shift) & mask)] += 1
+        if counts[np.int64((np.uint64(source[0]) >> shift) & mask)] == n:
+            continue
+        place = 0
+        for i in range(size):
+            counts[i], place = place, place + counts[i]
+        for i in range(n):
+            bucket = np.int64((np.uint64(source[i]) >> shift) & mask)
+            target[counts[bucket]], target_others[counts[bucket]] = source[i], source_others[i]
+            counts[bucket] += 1
+        in_scratch = not in_scratch
+    if in_scratch:
+        keys[:], others[:] = scratch_keys[:n], scratch_others[:n]
+
+
+@njit(nogil=True, cache=True)
 def merge_two(
-    starts_a: Any, payload_a: Any, counts_a: Any, starts_b: Any, payload_b: Any, counts_b: Any,
-    starts: Any, payload: Any, counts: Any,
+    starts_a: Any, high_a: Any, low_a: Any, counts_a: Any, starts_b: Any, high_b: Any, low_b: Any, counts_b: Any,
+    starts: Any, high: Any, low: Any, counts: Any,
 ) -> int:  # fmt: skip
     """Merges two runs over the same heads into a third, adding counts of equals; returns its length."""
     write = 0
@@ -159,24 +246,34 @@ def merge_two(
         i, end_a = starts_a[head], starts_a[head + 1]
         j, end_b = starts_b[head], starts_b[head + 1]
         while i < end_a and j < end_b:
-            if payload_a[i] < payload_b[j]:
-                payload[write], counts[write] = payload_a[i], counts_a[i]
+            if _is_less(high_a, low_a, i, high_b, low_b, j):
+                low[write], counts[write] = low_a[i], counts_a[i]
+                if high is not None:
+                    high[write] = high_a[i]
                 i += 1
-            elif payload_b[j] < payload_a[i]:
-                payload[write], counts[write] = payload_b[j], counts_b[j]
+            elif _is_less(high_b, low_b, j, high_a, low_a, i):
+                low[write], counts[write] = low_b[j], counts_b[j]
+                if high is not None:
+                    high[write] = high_b[j]
                 j += 1
             else:
-                payload[write] = payload_a[i]
+                low[write] = low_a[i]
                 counts[write] = np.uint64(counts_a[i]) + np.uint64(counts_b[j])
+                if high is not None:
+                    high[write] = high_a[i]
                 i += 1
                 j += 1
             write += 1
         while i < end_a:
-            payload[write], counts[write] = payload_a[i], counts_a[i]
+            low[write], counts[write] = low_a[i], counts_a[i]
+            if high is not None:
+                high[write] = high_a[i]
             i += 1
             write += 1
         while j < end_b:
-            payload[write], counts[write] = payload_b[j], counts_b[j]
+            low[write], counts[write] = low_b[j], counts_b[j]
+            if high is not None:
+                high[write] = high_b[j]
             j += 1
             write += 1
     starts[-1] = write
@@ -215,21 +312,21 @@ _TIMES_LOG = np.array([0.0, 0.0, *(_times_log.py_func(float(count)) for count in
 
 
 @njit(nogil=True, cache=True)
-def decode(first_head: int, starts: Any, payload: Any, bits: int, spilled: int, ids: Any) -> None:
+def decode(first_head: int, starts: Any, high: Any, low: Any, bits: int, ids: Any) -> None:
     """The ids (n, grams) of grams in order, those of head ``first_head + i`` from ``starts[i]`` on."""
     n = len(ids)
     mask = np.uint64((1 << bits) - 1)
-    for head in range(len(starts) - 1):
-        first = (first_head + head) >> spilled
-        second = ((first_head + head) & ((1 << spilled) - 1)) << (bits - spilled)
-        for row in range(starts[head], starts[head + 1]):
-            key = np.uint64(payload[row])
+    for i in range(len(starts) - 1):
+        for row in range(starts[i], starts[i + 1]):
+            key = np.uint64(low[row])
+            key_high = np.uint64(0) if high is None else np.uint64(high[row])
             for j in range(n - 1, 0, -1):
                 ids[j, row] = key & mask
                 key >>= np.uint64(bits)
-            ids[0, row] = first
-            if spilled:
-                ids[1, row] |= second
+                if high is not None:
+                    key |= key_high << np.uint64(64 - bits)
+                    key_high >>= np.uint64(bits)
+            ids[0, row] = first_head + i
 
 
 @njit(nogil=True, cache=True)

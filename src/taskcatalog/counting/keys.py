@@ -1,21 +1,23 @@
 """N-grams as integers, so that their order is the order of their ids.
 
-An n-gram's ids, each written in ``bits`` bits, form one number of ``n * bits`` bits. Its low bits, at most
-64, are the *payload*; what is above them is the *head*. With up to 64 bits behind the first id the head is
-the first id; for longer ones (5-grams of a vocabulary of 65,536 or more) it has a few bits of the second as well.
-Grams are sorted by putting each into the bucket of its head and sorting the payloads in each bucket.
+An n-gram's first id is its *head*. The ids behind it, each written in ``bits`` bits, form its *payload*: one number
+of 32 or 64 bits or, where they are wider than that (5-grams of a vocabulary of 65,536 or more), two numbers, of which
+``low`` has the last 64 bits. Grams are sorted by putting each into the bucket of its head and sorting the payloads in
+each bucket.
 
 Where a sequence ends, the ids that are missing are the *end id*, one more than the largest id: so the longest
 grams begin at every token, and all shorter ones are prefixes of them.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from taskcatalog.errors import SettingsError
 
-_LARGEST_HEAD_BITS = 27
+_LARGEST_PAYLOAD_BITS = 128
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class KeyLayout:
     vocabulary_size: int
 
     def __post_init__(self) -> None:
-        if self.n * self.bits - 64 > _LARGEST_HEAD_BITS:
+        if self.payload_bits > _LARGEST_PAYLOAD_BITS:
             raise SettingsError(f"{self.n}-grams of a vocabulary of {self.vocabulary_size} ids are too wide to count")
 
     @property
@@ -39,18 +41,17 @@ class KeyLayout:
         return self.vocabulary_size.bit_length()
 
     @property
-    def spilled_bits(self) -> int:
-        """Bits of the second id that are in the head."""
-        return max(0, (self.n - 1) * self.bits - 64)
-
-    @property
     def payload_bits(self) -> int:
-        return min(64, (self.n - 1) * self.bits)
+        return (self.n - 1) * self.bits
 
     @property
-    def n_heads(self) -> int:
-        return self.vocabulary_size << self.spilled_bits
+    def payload_dtype(self) -> np.dtype[Any]:
+        """Of pairs ``high`` is the first field, so that NumPy has them in the order of the grams, too."""
+        if self.payload_bits <= 64:
+            return np.dtype(np.uint32 if self.payload_bits <= 32 else np.uint64)
+        return np.dtype([("high", "<u4" if self.payload_bits <= 96 else "<u8"), ("low", "<u8")])
 
-    @property
-    def payload_dtype(self) -> np.dtype[np.uint32] | np.dtype[np.uint64]:
-        return np.dtype(np.uint32) if self.payload_bits <= 32 else np.dtype(np.uint64)
+
+def high_and_low(payload: NDArray[Any]) -> tuple[NDArray[Any] | None, NDArray[Any]]:
+    """The two numbers of payloads, apart; None for the first where there is one only."""
+    return (payload["high"], payload["low"]) if payload.dtype.names else (None, payload)

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from taskcatalog.catalog.files import written_atomically
 from taskcatalog.counting.kernels import merge_two
-from taskcatalog.counting.keys import KeyLayout
+from taskcatalog.counting.keys import KeyLayout, high_and_low
 
-_STARTS, _COUNTS = np.dtype(np.int64), np.dtype(np.uint32)
+COUNTS = np.dtype(np.uint32)
+"""Of a run's grams: it has no more grams than this can count."""
+_STARTS = np.dtype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class MemoryRun:
     all_starts: NDArray[np.int64]
     """(heads + 1,)"""
     all_payload: NDArray[Any]
-    all_counts: NDArray[np.uint32]
+    all_counts: NDArray[Any]
     row_starts: NDArray[np.int64]
     """The first row of each range, and the number of rows: (ranges + 1,)."""
     begins: NDArray[np.int64]
@@ -111,7 +113,7 @@ class StoredRun:
         return np.memmap(self.folder / "payload", dtype, "r", begin * dtype.itemsize, end - begin).view(np.ndarray)
 
     def rows(self, begin: int, end: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        return self._read("payload", self.layout.payload_dtype, begin, end), self._read("counts", _COUNTS, begin, end)
+        return self._read("payload", self.layout.payload_dtype, begin, end), self._read("counts", COUNTS, begin, end)
 
     def _read(self, name: str, dtype: np.dtype[Any], begin: int, end: int) -> NDArray[Any]:
         return np.fromfile(self.folder / name, dtype, end - begin, offset=begin * dtype.itemsize)
@@ -136,5 +138,6 @@ def _merge_pair(a: Grams, b: Grams) -> Grams:
     starts = np.empty_like(a.starts)
     payload = np.empty(len(a.payload) + len(b.payload), a.payload.dtype)
     counts = np.empty(len(payload), np.uint64)
-    n = merge_two(a.starts, a.payload, a.counts, b.starts, b.payload, b.counts, starts, payload, counts)
+    ours, theirs = ((part.starts, *high_and_low(part.payload), part.counts) for part in (a, b))
+    n = merge_two(*ours, *theirs, starts, *high_and_low(payload), counts)
     return Grams(a.layout, a.first_head, starts, payload[:n], counts[:n])

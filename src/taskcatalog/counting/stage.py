@@ -15,15 +15,15 @@ from taskcatalog.catalog.stage import NUMBER, Stage, defaults_of
 from taskcatalog.cluster.local import PartResult, Work, run_parts
 from taskcatalog.corpus.destination import check_apart
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
-from taskcatalog.corpus.stores.store import Store, stretches, unchanged
-from taskcatalog.counting.count import Stretch, count_stretch, sequences_that_fit
+from taskcatalog.corpus.stores.store import Store, unchanged
+from taskcatalog.counting.count import Stretch, count_stretch, cut_store, least_memory, tokens_that_fit
 from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import Run, StoredRun
 from taskcatalog.counting.tables import table_parts, write_tables, write_unigrams
 from taskcatalog.counting.top import write_top_table
 from taskcatalog.progress import progress_bar
 from taskcatalog.settings import COUNT, SHARE, Between, Settings
-from taskcatalog.sizes import memory_budget, worker_count
+from taskcatalog.sizes import check_memory, memory_budget, worker_count
 from taskcatalog.storage import AnyPath
 
 _FOLDERS = [table(n) for n in range(2, MAX_N + 1) for table in (ngram_table, prefix_table)]
@@ -63,15 +63,18 @@ def ngrams(
     """Counts a store's n-grams into the catalogue at ``out``; returns the number of rows of each table.
 
     ``store`` is a token store, an MDS folder or a flat ``.bin`` (``options`` say what the latter do not);
-    ``memory`` bounds the working memory ("8GB"). The same call again goes on where it was stopped, or does
-    nothing.
+    ``memory`` bounds the working memory ("8GB"), beside that of the libraries (see docs/memory.md). The same call
+    again goes on where it was stopped, or does nothing.
 
     Raises InputError for a store that cannot be read, ConflictError where ``out`` holds something else
-    (``force`` replaces the tables of other settings).
+    (``force`` replaces the tables of other settings), SettingsError for less ``memory`` than the vocabulary needs.
     """
     settings = settings or NgramSettings()
     budget, workers = memory_budget(memory), worker_count(workers)
     source = open_store(store, options)
+    layout = _layout(source, settings)
+    counting = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
+    check_memory(budget, least_memory(source, layout), counting)
     folder = CatalogueFolder(Path(out))
     check_apart(out, [source.path])
     folder.check_corpus(source.corpus)
@@ -102,9 +105,9 @@ def _fill(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, wo
 
 def _write_ngrams(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, workers: int) -> None:
     """All tables but the top ones; unigrams are the last."""
-    layout = KeyLayout(max(2, *settings.n), store.corpus.vocabulary_size)
+    layout = _layout(store, settings)
     stretches = _stretches(ledger, store, layout, memory, workers)
-    runs, id_counts = _count(ledger, stretches, store.n_tokens, workers)
+    runs, id_counts = _count(ledger, stretches, store.n_tokens, memory, workers)
     longer = [n for n in settings.n if n > 1]
     parts = table_parts(id_counts, layout, longer, runs, ledger.folder, memory // 4 // workers)
     work = Work(description="tables", unit="tokens", total=int(id_counts.sum()))
@@ -114,47 +117,52 @@ def _write_ngrams(ledger: Ledger, store: Store, settings: NgramSettings, memory:
     ledger.finish_part(ngram_table(1), [unigrams], {ngram_table(1): rows})
 
 
+def _layout(store: Store, settings: NgramSettings) -> KeyLayout:
+    return KeyLayout(max(2, *settings.n), store.corpus.vocabulary_size)
+
+
 def _stretches(ledger: Ledger, store: Store, layout: KeyLayout, memory: int, workers: int) -> dict[str, Stretch]:
     """The store in stretches that the memory holds, or in a stopped run's if those are shorter."""
-    at_once = sequences_that_fit(store, layout, memory, workers)
+    at_once = tokens_that_fit(store, layout, memory, workers)
     if (plan := ledger.parts.get("plan")) is not None:
-        if plan.facts["sequences_at_once"] <= at_once:
-            at_once = int(plan.facts["sequences_at_once"])
+        planned = plan.facts.get("tokens_at_once")
+        if planned is not None and planned <= at_once:
+            at_once = int(planned)
         else:
             ledger.forget(name for name in ledger.parts if name.startswith("count-") or name == "plan")
     if "plan" not in ledger.parts:
-        ledger.finish_part("plan", [], {"sequences_at_once": at_once})
+        ledger.finish_part("plan", [], {"tokens_at_once": at_once})
     return {
-        f"count-{first:010d}-{last:010d}": Stretch(store, first, last, layout, ledger.work / f"run-{first:010d}")
-        # An empty store is one empty stretch: its tables are there, and empty.
-        for first, last in list(stretches(store.n_sequences, at_once)) or [(0, 0)]
+        f"count-{stretch.first:010d}-{stretch.last:010d}-{stretch.begin:012d}": stretch
+        for stretch in cut_store(store, layout, at_once, ledger.work)
     }
 
 
 def _count(
-    ledger: Ledger, stretches: dict[str, Stretch], n_tokens: int, workers: int
+    ledger: Ledger, stretches: dict[str, Stretch], n_tokens: int, memory: int, workers: int
 ) -> tuple[list[Run], NDArray[np.int64]]:
     """The run of each stretch, and how often each id occurs: in memory if there is one stretch, else on disk."""
     work = Work(description="count", unit="tokens", total=n_tokens)
     if len(stretches) == 1:
         [stretch] = stretches.values()
         with progress_bar(work.description, work.total, work.unit) as bar:
-            run, id_counts = count_stretch(stretch, workers)
+            run, id_counts = count_stretch(stretch, memory, workers)
             bar.update(int(id_counts.sum()))
         return [run], id_counts
 
     def count_to_disk(stretch: Stretch) -> PartResult:
-        run, id_counts = count_stretch(stretch, workers)
+        run, id_counts = count_stretch(stretch, memory, workers)
         id_counts_file = stretch.folder / "ids"
         with written_atomically(id_counts_file) as temporary, temporary.open("wb") as file:
             file.write(id_counts.data)
         return PartResult(files=[*run.write(stretch.folder), id_counts_file], amount=int(id_counts.sum()))
 
     run_parts(ledger, stretches, count_to_disk, work)
-    folders = [stretch.folder for stretch in stretches.values()]
     layout = next(iter(stretches.values())).layout
-    id_counts = np.sum([np.fromfile(folder / "ids", np.int64) for folder in folders], axis=0)
-    return [StoredRun(layout, folder) for folder in folders], id_counts
+    id_counts = np.zeros(layout.vocabulary_size, np.int64)
+    for stretch in stretches.values():
+        id_counts += np.fromfile(stretch.folder / "ids", np.int64)
+    return [StoredRun(layout, stretch.folder) for stretch in stretches.values()], id_counts
 
 
 def _facts(ledger: Ledger, settings: NgramSettings) -> dict[str, int]:

@@ -20,7 +20,7 @@ from taskcatalog.catalog.schemas import id_columns, id_dtype, ngram_schema, ngra
 from taskcatalog.cluster.local import PartResult
 from taskcatalog.counting.count import equal_ranges
 from taskcatalog.counting.kernels import decode, group
-from taskcatalog.counting.keys import KeyLayout
+from taskcatalog.counting.keys import KeyLayout, high_and_low
 from taskcatalog.counting.runs import Grams, Run, merge
 
 _LEAST_TOKENS_IN_RANGE = 1 << 22
@@ -30,6 +30,9 @@ _RANGES = 16
 _BYTES_PER_ROW = 160
 """Of working memory while a cell is merged, tabulated and written."""
 _LEAST_ROWS, _MOST_ROWS = 1 << 14, 1 << 17
+_BYTES_PER_HEAD = 24
+"""Of working memory in each run."""
+_LEAST_HEADS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,7 @@ class TablePart:
     """That is, how often these ids occur."""
     runs: Sequence[Run]
     rows_at_once: int
+    heads_at_once: int
     ns: Sequence[int]
     folder: Path
     name: str
@@ -56,7 +60,9 @@ def table_parts(
 ) -> dict[str, TablePart]:
     """A part for each range of ids, to be done within ``memory`` bytes; ``id_counts`` (vocabulary,) is how often each
     id occurs."""
-    rows_at_once = min(max(_LEAST_ROWS, memory // _BYTES_PER_ROW // max(1, layout.n - 1)), _MOST_ROWS)
+    for_rows, for_heads = memory // 2, memory // 2
+    rows_at_once = min(max(_LEAST_ROWS, for_rows // _BYTES_PER_ROW // max(1, layout.n - 1)), _MOST_ROWS)
+    heads_at_once = max(_LEAST_HEADS, for_heads // (_BYTES_PER_HEAD * (len(runs) + 1)))
     return {
         f"tables-{i:05d}": TablePart(
             layout=layout,
@@ -65,6 +71,7 @@ def table_parts(
             n_tokens=int(id_counts[first:last].sum()),
             runs=runs,
             rows_at_once=rows_at_once,
+            heads_at_once=heads_at_once,
             ns=ns,
             folder=folder,
             name=f"{i:05d}",
@@ -127,7 +134,7 @@ class _Tabulator:
 
     def add(self, grams: Grams) -> None:
         ids = np.empty((self._layout.n, len(grams.payload)), self._ids)
-        decode(grams.first_head, grams.starts, grams.payload, self._layout.bits, self._layout.spilled_bits, ids)
+        decode(grams.first_head, grams.starts, *high_and_low(grams.payload), self._layout.bits, ids)
         self._add(ids, grams.counts.astype(np.uint64), is_last=False)
 
     def close(self) -> None:
@@ -167,11 +174,16 @@ def _prefix_rows(
 
 def _cells(part: TablePart) -> Iterator[list[Grams]]:
     """The runs' grams in order, in groups of about ``rows_at_once`` rows."""
-    spilled = part.layout.spilled_bits
-    first, end = part.first_id << spilled, part.last_id << spilled
+    for first in range(part.first_id, part.last_id, part.heads_at_once):
+        yield from _cells_of_heads(part, first, min(first + part.heads_at_once, part.last_id))
+
+
+def _cells_of_heads(part: TablePart, first: int, end: int) -> Iterator[list[Grams]]:
     starts = [run.starts(first, end) for run in part.runs]
-    rows_up_to = sum(own - own[0] for own in starts)
-    assert not isinstance(rows_up_to, int)
+    rows_up_to = np.zeros(end - first + 1, np.int64)
+    for own in starts:
+        rows_up_to += own
+        rows_up_to -= own[0]
     at = 0
     while at < end - first:
         goal = rows_up_to[at] + part.rows_at_once

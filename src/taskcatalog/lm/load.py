@@ -105,8 +105,8 @@ def find_model(
     try:
         if PreTrainedConfig.get_config_dict(name, revision=revision)[0].get("auto_map"):
             raise InputError(
-                f"model {name}: comes with code of its own (auto_map in config.json), and code beside a model is not run: "
-                "use a checkpoint for transformers' own classes"
+                f"model {name}: comes with code of its own (auto_map in config.json), and code beside a model is not "
+                "run: use a checkpoint for transformers' own classes"
             )
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
         # What is read later is of the same commit, whatever a branch of the hub comes to mean.

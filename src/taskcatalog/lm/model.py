@@ -69,8 +69,8 @@ class LanguageModel(Protocol):
 
 
 class TransformersModel:
-    """A model of the ``transformers`` library, ready to be asked on one device: in the first way of running it that gives
-    what the model gives of whole prompts.
+    """A model of the ``transformers`` library, ready to be asked on one device: in the first way of running it that
+    gives what the model gives of whole prompts.
 
     Raises InputError for a model that is not causal or cannot be run.
     """
@@ -119,15 +119,17 @@ class TransformersModel:
         self.output_width = plain.answers[0].logits.shape[1]
         config = self._model.config.get_text_config()
         self._n_layers = _largest(config, "num_hidden_layers") or 1
-        # Which of equally good tokens a sparse attention sees may depend on how many there are: a probe may not show it.
+        # Which of equally good tokens a sparse attention sees may depend on how many there are: rarely, so that a probe
+        # may not show it.
         picks_tokens = 0 < _largest(config, "index_topk") < plain.longest
         # Most models end in one linear layer, so D numbers say as much as V logits do. For one that does more
         # than is known here, its logits stand in for the hidden states.
-        for self._ends_in_known_head, self._trunk in ((True, self._model.base_model), (False, self._model)):
-            self.way = "whole prompts"
+        for is_known, trunk in ((True, self._model.base_model), (False, self._model)):
+            self._ends_in_known_head, self._trunk, self.way = is_known, trunk, "whole prompts"
             if not self._agrees(plain):
                 continue
-            for self.way in get_args(Way)[2 if picks_tokens else 0 :]:
+            for way in get_args(Way)[2 if picks_tokens else 0 :]:
+                self.way = way
                 if self._agrees(plain):
                     return
         if plain.is_exact:

@@ -62,8 +62,8 @@ def _running_pass(this: _Pass) -> Iterator[None]:
 
 
 def last_hidden(model: Any, tree: PrefixTree, device: torch.device, n_layers: int) -> Tensor:
-    """The last hidden states (rows, D) of a tree's prompts, or the logits (rows, V) of a ``model`` that gives those. It has
-    this module's attention."""
+    """The last hidden states (rows, D) of a tree's prompts, or the logits (rows, V) of a ``model`` that gives those.
+    It has this module's attention."""
 
     def on_device(array: Any) -> Tensor:
         return torch.from_numpy(array).to(device)
@@ -91,7 +91,7 @@ def last_hidden(model: Any, tree: PrefixTree, device: torch.device, n_layers: in
 def _attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """Queries (1, H, queries, d), keys (1, h, queries, d) and values (1, h, queries, e) to outputs (1, queries, H, e)."""
+    """Queries (1, H, queries, d), keys (1, h, queries, d), values (1, h, queries, e) to outputs (1, queries, H, e)."""
     if _running is None:
         raise RuntimeError("a model that was set up for prefix trees was called without one")
     del attention_mask

@@ -1,12 +1,12 @@
 """What a model says of a few whole prompts, and whether a way to run it says the same.
 
 A causal model's answers depend on the tokens up to there alone. Not every model that can be loaded as a causal one is
-one, and not every one can be run over a tree of prefixes: its attention may not be replaceable, its state may not be in
-its cache. Nothing in a configuration tells. So a model is asked about a few prompts plainly, each in full, and every way
+one, and not every one can be run over a tree of prefixes: its attention may not be replaceable, its state may not be
+in its cache. Nothing in a configuration tells. So a model is asked about a few prompts plainly, each in full, and a way
 to run it has to give the same but for rounding.
 
 The prompts are as long as any command asks, one and two tokens long, and of tokens from all over the vocabulary; they
-branch at the first token, the last one and in the middle.
+branch everywhere.
 """
 
 from collections.abc import Callable
@@ -121,7 +121,7 @@ def _longest_answers(model: Any, n_ids: int) -> tuple[NDArray[np.int64], Tensor]
 
 
 def _prompts(n_ids: int, length: int) -> NDArray[np.int64]:
-    """Prompts (rows, length) that branch at every kind of place; of tokens from everywhere, and of few that come again."""
+    """Prompts (rows, length) that branch at every kind of place; of tokens from everywhere, and of few that recur."""
     generator = np.random.default_rng(0)
     first, other = generator.integers(0, n_ids, (2, length))
     rows = [np.concatenate([first[:shared], other[shared:]]) for shared in (0, 1, length // 2, length - 1)]

@@ -9,8 +9,8 @@ from taskcatalog.storage import AnyPath
 
 
 def check_label(label: str, folder: CatalogueFolder) -> None:
-    """Raises SettingsError if a model in the catalogue has this label but for the case of letters: some file systems, and
-    columns in SQL, tell no difference."""
+    """Raises SettingsError if a model in the catalogue has this label but for the case of letters: some file systems,
+    and columns in SQL, tell no difference."""
     there = {path.name for path in folder.stages() if path.parent != folder.path}
     if same := sorted(name for name in there if name != label and name.lower() == label.lower()):
         raise SettingsError(f"label {label!r}: {folder.path} has a model {same[0]!r}: use another --label")

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from taskcatalog.catalog.parquet import table_writer
 from taskcatalog.catalog.schemas import id_columns, ngram_schema
@@ -13,7 +16,8 @@ from taskcatalog.cluster.local import PartResult
 from taskcatalog.corpus.stores.store import Store, check_ids, stretches
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, distinct_rows
 
-_TOKENS_AT_ONCE = 1 << 20
+_IDS_AT_ONCE = 1 << 22
+"""Of prompts, which are sorted in memory: 32 to 60 bytes for each."""
 
 
 def prompts_schema(length: int, ids: np.dtype[np.uint16] | np.dtype[np.uint32]) -> pa.Schema:
@@ -31,38 +35,60 @@ class CollectPart:
     last: int
     length: int
     out: Path
+    begin: int = 0
+    end: int | None = None
+    """Where there is one sequence: the tokens of it at which prompts begin, the last excluded; all by default."""
 
 
 def collect_parts(store: Store, first: int, last: int, length: int, work: Path) -> dict[str, CollectPart]:
-    at_once = max(1, _TOKENS_AT_ONCE // store.corpus.sequence_length)
-    return {
-        f"collect-{first + begin:010d}": CollectPart(
-            store=store,
-            first=first + begin,
-            last=first + end,
-            length=length,
-            out=work / f"collected-{first + begin:010d}.parquet",
-        )
-        for begin, end in stretches(last - first, at_once)
-    }
+    """The sequences in stretches that depend on the corpus and ``length`` alone; of very long ones, parts."""
+    at_once, of_one = _IDS_AT_ONCE // length, store.corpus.sequence_length
+    begins = [0] if of_one <= at_once else range(0, max(1, min(of_one, store.n_tokens)), at_once)
+    parts = {}
+    for start, stop in stretches(last - first, max(1, at_once // of_one)):
+        for begin, end in zip(begins, [*begins[1:], None], strict=True):
+            name = f"{first + start:010d}-{first + stop:010d}-{begin:012d}"
+            parts[f"collect-{name}"] = CollectPart(
+                store=store,
+                first=first + start,
+                last=first + stop,
+                length=length,
+                out=work / f"collected-{name}.parquet",
+                begin=begin,
+                end=end,
+            )
+    return parts
 
 
 def collect_part(part: CollectPart) -> PartResult:
-    sequences = part.store.read(part.first, part.last)
-    check_ids(part.store, sequences, part.first)
-    starts = np.concatenate([[0], sequences.ends[:-1]])
-    n_windows = np.maximum(sequences.ends - starts - part.length + 1, 0)
+    tokens, starts, ends = _tokens(part)
+    n_windows = np.maximum(ends - starts - part.length + 1, 0)
     offsets = np.arange(n_windows.sum()) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
     firsts = np.repeat(starts, n_windows) + offsets
-    windows = sequences.tokens[firsts[:, None] + np.arange(part.length)]
+    # A few more tokens, so that there is a window even where there are too few for one.
+    windows = sliding_window_view(np.concatenate([tokens, np.zeros(part.length, tokens.dtype)]), part.length)[firsts]
     places = np.repeat(np.arange(part.first, part.last, dtype=np.uint64), n_windows) << np.uint64(32)
-    places |= offsets.astype(np.uint64)
+    places |= offsets.astype(np.uint64) + np.uint64(part.begin)
     vocabulary_size = part.store.corpus.vocabulary_size
     found = distinct_rows(windows, max(1, (vocabulary_size - 1).bit_length()))
     with table_writer(part.out, prompts_schema(part.length, part.store.corpus.id_dtype)) as writer:
         ids = dict(zip(id_columns(part.length), found.rows.T, strict=True))
         writer.write(ids | {"count": found.counts, "place": places[found.first]})
-    return PartResult(files=[part.out], amount=len(sequences.tokens), facts={"windows": len(windows)})
+    amount = len(tokens) if part.end is None else part.end - part.begin
+    return PartResult(files=[part.out], amount=amount, facts={"windows": len(windows)})
+
+
+def _tokens(part: CollectPart) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+    """The part's tokens, and where in them its sequences start and end."""
+    sequences = part.store.read(part.first, part.last)
+    if part.begin or part.end is not None:
+        after = None if part.end is None else part.end + part.length - 1
+        tokens = sequences.tokens[part.begin : after]
+        if int(tokens.max(initial=0)) >= part.store.corpus.vocabulary_size:
+            check_ids(part.store, sequences, part.first)
+        return tokens, np.array([0]), np.array([len(tokens)])
+    check_ids(part.store, sequences, part.first)
+    return sequences.tokens, np.concatenate([[0], sequences.ends[:-1]]), sequences.ends
 
 
 def merge_collected(collected: list[Path], schema: pa.Schema, out: Path, memory: int) -> int:

@@ -15,7 +15,8 @@ from taskcatalog.corpus.stores.store import Sequences, Store
 from taskcatalog.lm.model import ModelName
 
 _CONTEXT = 5
-_SEQUENCES_AT_ONCE = 512
+_TOKENS_AT_ONCE = 1 << 20
+_TASKS_AT_ONCE = 1 << 12
 _SEQUENCES_PER_BATCH = 128
 
 
@@ -29,7 +30,7 @@ def write_tasks(accepted: list[Path], store: Store, model: ModelName, memory: in
     reader = _SequenceReader(store)
     by_place = f"SELECT * FROM {parquet_files(accepted)} ORDER BY place"
     with table_writer(described, schema) as writer:
-        for table in sorted_batches(by_place, memory, work / "by-place.sort"):
+        for table in sorted_batches(by_place, memory, work / "by-place.sort", rows=_TASKS_AT_ONCE):
             writer.write(_described(table, reader, model))
     query = f"SELECT * FROM {parquet_files([described])} ORDER BY p_long DESC, long_ids"
     return write_sorted(query, schema, out, memory, work / "by-p.sort").n_rows
@@ -103,6 +104,8 @@ class _SequenceReader:
     def _stretch(self, sequence: int) -> Sequences:
         if self._sequences is None or not self._first <= sequence < self._last:
             self._first = sequence
-            self._last = min(sequence + _SEQUENCES_AT_ONCE, self.store.n_sequences)
+            self._last = min(
+                sequence + max(1, _TOKENS_AT_ONCE // self.store.corpus.sequence_length), self.store.n_sequences
+            )
             self._sequences = self.store.read(self._first, self._last)
         return self._sequences

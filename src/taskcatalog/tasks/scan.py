@@ -28,7 +28,7 @@ from taskcatalog.tasks.describe import write_tasks
 from taskcatalog.tasks.prompts import n_parts
 from taskcatalog.tasks.score import Divergence, ScorePart, Scorer, Thresholds
 
-_SEQUENCES_CHECKED_AT_ONCE = 1_024
+_TOKENS_CHECKED_AT_ONCE = 1 << 21
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,8 @@ def _bos_id(found: FoundModel) -> int:
 
 def _check_store(store: Store, first: int, last: int, model: LanguageModel) -> None:
     """Looks at all tokens before the first is run: a wrong model must not be found out after hours."""
-    for begin, end in stretches(last - first, _SEQUENCES_CHECKED_AT_ONCE):
+    at_once = max(1, _TOKENS_CHECKED_AT_ONCE // store.corpus.sequence_length)
+    for begin, end in stretches(last - first, at_once):
         tokens = store.read(first + begin, first + end).tokens
         check_ids_known(int(tokens.max(initial=0)), model, store.path)
 
@@ -166,6 +167,10 @@ def _collect(ledger: Ledger, store: Store, settings: ScanSettings, memory: int) 
     length = settings.prompt_length + 1
     first, last = _sequences(store, settings)
     parts = collect_parts(store, first, last, length, ledger.work)
+    # Of stretches of other sizes, as another version cut them.
+    others = [name for name in ledger.parts if name.startswith("collect-") and name not in parts]
+    if others and "prompts" not in ledger.parts:
+        ledger.forget(others)
     n_tokens = min((last - first) * store.corpus.sequence_length, store.n_tokens)
     run_parts(ledger, parts, collect_part, Work(description="collect", unit="tokens", total=n_tokens))
     if "prompts" not in ledger.parts:

@@ -2,7 +2,8 @@
 their first token?
 
 The short prompts are asked only for long prompts that pass the threshold on ``p_long``, and each distinct one
-once. In a 16-bit run, what is within rounding of a threshold or not finite is asked again in float32.
+once. In a 16-bit run, what is within rounding of a threshold or not finite is asked again in float32. How far rounding
+goes is measured for each model, on a sample of the prompts.
 """
 
 from collections.abc import Generator
@@ -23,14 +24,17 @@ from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.measures import Asked, changes
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.tasks.asking import Asker
-from taskcatalog.tasks.prompts import distinct_rows, ids_of, read_part
+from taskcatalog.tasks.prompts import distinct_rows, ids_of, n_parts, read_part
 
 Divergence = Literal["jeffreys", "jsd"]
 T = TypeVar("T")
 
-_DOUBT_P = {"float16": 0.02, "bfloat16": 0.1}
-_DOUBT_DIVERGENCE = {"float16": 0.05, "bfloat16": 0.3}
-"""How far from a threshold a 16-bit value may be and still fall on its other side in float32."""
+_SAMPLED_PARTS, _SAMPLED_ROWS = 16, 128
+"""Of the prompts, to measure rounding: so many parts, and rows of each."""
+_MARGIN = 3.0
+"""Rounding may do so many times what it does to the sample."""
+_LEAST_NEAR = 64
+"""Rows of the sample whose divergence is near the threshold, for those to speak for all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,14 @@ class Thresholds:
     min_probability: float
     min_divergence: float
     divergence: Divergence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """How far from a threshold a 16-bit value may be and still fall on its other side in float32."""
+
+    p: float
+    divergence: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +141,23 @@ def score(
     return scores, np.concatenate(lost)
 
 
+def measured_doubt(
+    asker: PromptAsker, exact: PromptAsker, prompts: NDArray[Any], bits: int, thresholds: Thresholds
+) -> Doubt:
+    """What rounding does to a 16-bit model's answers to a sample of sorted, distinct long prompts (rows, length), and a
+    margin."""
+    rounded, true = (_result(score(one, prompts, bits, -1.0))[0] for one in (asker, exact))
+    rounded, true = (scores.where(scores.finite()) for scores in (rounded, true))
+    rounded, true = (one.where(np.isin(one.rows, other.rows)) for one, other in ((rounded, true), (true, rounded)))
+    p = np.abs(rounded.p_long - true.p_long)
+    divergence = true.divergence(thresholds.divergence)
+    change = np.abs(rounded.divergence(thresholds.divergence) - divergence)
+    # A large divergence is rounded by more than one near the threshold.
+    near = (divergence > thresholds.min_divergence / 4) & (divergence < thresholds.min_divergence * 4)
+    change = change[near] if near.sum() >= _LEAST_NEAR else change
+    return Doubt(p=_MARGIN * float(p.max(initial=0)), divergence=_MARGIN * float(change.max(initial=0)))
+
+
 def score_exactly(
     asker: PromptAsker,
     exact: PromptAsker | None,
@@ -136,21 +165,20 @@ def score_exactly(
     bits: int,
     thresholds: Thresholds,
     everything: bool,
+    doubt: Doubt,
 ) -> Generator[int, None, tuple[Scores, NDArray[np.bool_], int]]:
     """The prompts that may be tasks, or ``everything``, which of them are accepted, and how many prompts were not
-    finite; ``exact`` asks again what a 16-bit model leaves in doubt. Yields as ``score`` does."""
+    finite; ``exact`` asks again what a 16-bit model leaves in ``doubt``. Yields as ``score`` does."""
     floor = -1.0 if everything else thresholds.min_probability
     if exact is None:
         scores, lost = yield from score(asker, prompts, bits, floor)
         n_lost = len(lost)
     else:
-        dtype = asker.model.name.dtype
-        near_p, near_divergence = _DOUBT_P[dtype], _DOUBT_DIVERGENCE[dtype]
-        scores, lost = yield from score(asker, prompts, bits, floor - near_p)
+        scores, lost = yield from score(asker, prompts, bits, floor - doubt.p)
         above_p = scores.p_long - thresholds.min_probability
         above_divergence = scores.divergence(thresholds.divergence) - thresholds.min_divergence
-        may_be_task = (above_p > -near_p) & (above_divergence > -near_divergence)
-        is_surely_task = (above_p > near_p) & (above_divergence > near_divergence)
+        may_be_task = (above_p >= -doubt.p) & (above_divergence >= -doubt.divergence)
+        is_surely_task = (above_p > doubt.p) & (above_divergence > doubt.divergence)
         in_doubt = may_be_task & ~is_surely_task | ~scores.finite()
         again = np.union1d(scores.rows[in_doubt], lost)
         settled, lost = _result(score(exact, prompts[again], bits, floor))
@@ -190,6 +218,25 @@ class Scorer(Asker[ScorePart]):
     def exact(self) -> PromptAsker | None:
         return None if self.found.name.dtype == "float32" else self._asker("float32")
 
+    @cached_property
+    def _doubts(self) -> dict[Path, Doubt]:
+        return {}
+
+    def doubt(self, prompts: Path) -> Doubt:
+        """The same in every process and on every day: its sample is of the whole file."""
+        if self.exact is None:
+            return Doubt(p=0, divergence=0)
+        if prompts not in self._doubts:
+            parts = np.unique(np.linspace(0, n_parts(prompts) - 1, _SAMPLED_PARTS).astype(int))
+            tables = [ids_of(read_part(prompts, int(part)), self.prompt_length + 1) for part in parts]
+            sample = [
+                ids[np.unique(np.linspace(0, len(ids) - 1, _SAMPLED_ROWS * _SAMPLED_PARTS // len(parts)).astype(int))]
+                for ids in tables
+            ]
+            rows = np.concatenate(sample)
+            self._doubts[prompts] = measured_doubt(self.asker, self.exact, rows, self.bits, self.thresholds)
+        return self._doubts[prompts]
+
     def _asker(self, dtype: str) -> PromptAsker:
         return PromptAsker.of(self.found.load(dtype, self.device), self.prompt_length, self.bos_id)
 
@@ -197,9 +244,10 @@ class Scorer(Asker[ScorePart]):
         table = read_part(part.prompts, part.row_group)
         prompts = ids_of(table, self.prompt_length + 1)
         askers = [asker for asker in (self.asker, self.exact) if asker is not None]
+        doubt = self.doubt(part.prompts)
         before = sum(asker.n_positions for asker in askers)
         scores, is_accepted, n_lost = yield from score_exactly(
-            self.asker, self.exact, prompts, self.bits, self.thresholds, part.measures is not None
+            self.asker, self.exact, prompts, self.bits, self.thresholds, part.measures is not None, doubt
         )
         accepted = scores.where(is_accepted)
         places = {name: table[name].to_numpy()[accepted.rows] for name in ("count", "place")}

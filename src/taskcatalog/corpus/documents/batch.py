@@ -12,6 +12,10 @@ BATCH_DOCUMENTS = 1 << 14
 """And no more documents than this."""
 LONG_TEXT = 4 << 20
 """Characters of a text beyond which it is handed on in pieces."""
+MAX_DOCUMENT = 256 * 10**6
+"""Bytes of a document that is held in memory whole: a line of JSONL, a value of a table."""
+_UNCUT = 8
+"""So many times less than that may be a text that no place cuts: tokenizing it takes as many times more."""
 _MESSAGES_KEPT = 5
 
 
@@ -55,14 +59,28 @@ class Reading:
     cut_before: Callable[[str], int | None]
     """Where a long text may be cut without changing its ids, if anywhere."""
     problems: Problems
+    max_document: int = MAX_DOCUMENT
+    """Bytes, or characters where it is decoded already, beyond which a document is a bad one."""
+
+    def too_long(self, place: str, what: str) -> InputError:
+        return InputError(
+            f"{place}: {what} --max-document, which is {self.max_document / 1e6:,g}MB: raise it if there is memory, or "
+            "leave such documents out with --on-error skip"
+        )
 
 
 def in_pieces(batch: Batch, reading: Reading) -> Iterator[Batch]:
     """The batch, with a text that is very long as batches of its own, piece by piece."""
-    if all(len(text) <= LONG_TEXT for text in batch.texts):
+    if all(len(text) <= min(LONG_TEXT, reading.max_document) for text in batch.texts):
         yield batch
         return
-    for text, place, meta in zip(batch.texts, batch.places, batch.metas, strict=True):
+    texts = batch.texts[::-1]
+    for place, meta in zip(batch.places, batch.metas, strict=True):
+        text = texts.pop()
+        if len(text) > reading.max_document:
+            where = f"{batch.source}: document {place}"
+            reading.problems.met(reading.too_long(where, f"has {len(text):,} characters, more than"))
+            continue
         slices = (text[i : i + LONG_TEXT] for i in range(0, max(1, len(text)), LONG_TEXT))
         yield from long_document(slices, Batch(batch.source, [], [place], [meta]), reading)
 
@@ -70,17 +88,30 @@ def in_pieces(batch: Batch, reading: Reading) -> Iterator[Batch]:
 def long_document(chunks: Iterator[str], kind: Batch, reading: Reading) -> Iterator[Batch]:
     """A document whose text comes in chunks, as batches of one piece each; ``kind`` says whose it is.
 
-    Where nothing can be cut (a text without spaces, a tokenizer that looks at whole texts) it grows in memory.
+    Where nothing can be cut (a text without spaces, a tokenizer that looks at whole texts) it grows in memory, up to a
+    limit. A document that turns out to be bad ends there, if some of it has been handed on.
     """
-    waiting, enough = "", LONG_TEXT
-    for chunk in chunks:
-        waiting += chunk
-        if len(waiting) > enough:
-            if (place := reading.cut_before(waiting)) is None:
+    waiting, enough, begun = "", LONG_TEXT, False
+    limit = max(reading.max_document // _UNCUT, LONG_TEXT)
+    try:
+        for chunk in chunks:
+            waiting += chunk
+            if len(waiting) > enough:
+                if (place := reading.cut_before(waiting)) is not None:
+                    begun = True
+                    yield Batch(kind.source, [waiting[:place]], kind.places, kind.metas, unfinished=True)
+                    waiting, enough = waiting[place:], LONG_TEXT
+                    continue
                 enough = 2 * len(waiting)
-                continue
-            yield Batch(kind.source, [waiting[:place]], kind.places, kind.metas, unfinished=True)
-            waiting, enough = waiting[place:], LONG_TEXT
+            if len(waiting) > limit:
+                where = f"{kind.source}: document {kind.places[0]}" if kind.places[0] else kind.source
+                what = f"has {len(waiting):,} characters without a space to cut them at, more than 1/{_UNCUT} of"
+                raise reading.too_long(where, what)
+    except InputError as error:
+        reading.problems.met(error)
+        if begun:
+            yield Batch(kind.source, [""], kind.places, kind.metas)
+        return
     yield Batch(kind.source, [waiting], kind.places, kind.metas)
 
 

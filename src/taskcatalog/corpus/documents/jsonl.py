@@ -29,18 +29,16 @@ _NEWLINE = ord("\n")
 
 def read_jsonl(name: str, start: int, stop: int | None, first_line: int, reading: Reading) -> Iterator[Batch]:
     """The documents of the lines from byte ``start`` to ``stop`` of a file, both at the beginning of a line."""
-    number, left = first_line, None if stop is None else stop - start
+    number = first_line
     try:
         with opened(locate(name)) as file:
             if start:  # of a plain file: those that are decompressed on the way cannot be sought
                 file.seek(start)
-            while left != 0 and (lines := file.readlines(min(BATCH_BYTES, left or BATCH_BYTES))):
-                if left is not None:
-                    left = _keep(lines, left)
-                for i in range(0, len(lines), BATCH_DOCUMENTS):
-                    some = lines[i : i + BATCH_DOCUMENTS]
-                    yield from in_pieces(_documents(some, number, name, reading), reading)
-                    number += len(some)
+            for lines in _lines(file, None if stop is None else stop - start, reading.max_document):
+                batch = _documents(lines, number, name, reading)
+                number += len(lines)
+                lines.clear()  # a long line is there twice else
+                yield from in_pieces(batch, reading)
     except DAMAGE as error:
         problem = InputError(f"{name}: cannot be read after line {number - 1} ({error}): the file is damaged")
         reading.problems.met(problem)
@@ -56,7 +54,7 @@ def read_json(source: Source, reading: Reading) -> Iterator[Batch]:
     try:
         in_lines, values = _json_values(name)
     except DAMAGE as error:
-        reading.problems.met(InputError(f"{name}: cannot be read ({error}): the file is damaged"))
+        reading.problems.met(InputError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"))
         return
     except InputError as error:
         if not source.sniff:
@@ -102,6 +100,29 @@ def _first_line(file: IO[bytes]) -> bytes:
     return line
 
 
+def _lines(file: IO[bytes], n_bytes: int | None, longest: int) -> Iterator[list[bytes | None]]:
+    """The lines in the next ``n_bytes`` of a file, all of it if None, without their ends, some at a time; None for one
+    of more than ``longest`` bytes, of which no more are held."""
+    waiting: list[bytes] = []
+    size = 0
+    while block := file.read(BATCH_BYTES if n_bytes is None else min(BATCH_BYTES, n_bytes)):
+        n_bytes = None if n_bytes is None else n_bytes - len(block)
+        first, *others = block.split(b"\n")
+        waiting.append(first)
+        size += len(first)
+        if size > longest:
+            waiting.clear()
+        if others:
+            lines: list[bytes | None] = [b"".join(waiting) if size <= longest else None, *others[:-1]]
+            waiting = others[-1:]
+            size = len(waiting[0])
+            while lines:
+                some, lines = lines[:BATCH_DOCUMENTS], lines[BATCH_DOCUMENTS:]
+                yield some
+    if size:
+        yield [b"".join(waiting) if size <= longest else None]
+
+
 def line_stretches(path: Path, n_bytes: int, at_most: int) -> list[tuple[int, int, int]]:
     """Cuts a plain file at line ends: start, stop (in bytes) and number of the first line of each stretch.
 
@@ -126,17 +147,9 @@ def line_stretches(path: Path, n_bytes: int, at_most: int) -> list[tuple[int, in
     return stretches
 
 
-def _keep(lines: list[bytes], left: int) -> int:
-    """Drops the lines beyond the next ``left`` bytes; returns how many of these are left after the rest."""
-    size = sum(map(len, lines))
-    while size > left:
-        size -= len(lines.pop())
-    return left - size
-
-
-def _documents(lines: list[bytes], first: int, name: str, reading: Reading) -> Batch:
+def _documents(lines: list[bytes | None], first: int, name: str, reading: Reading) -> Batch:
     try:
-        records = list(map(orjson.loads, lines))
+        records = list(map(orjson.loads, cast(list[bytes], lines)))  # None is a bad line, too
         texts = [record[reading.field] for record in records]
         if all(type(text) is str for text in texts):
             metas = [_meta(record, reading.meta, name) for record in records]
@@ -146,11 +159,13 @@ def _documents(lines: list[bytes], first: int, name: str, reading: Reading) -> B
     return _documents_with_care(lines, first, name, reading)
 
 
-def _documents_with_care(lines: list[bytes], first: int, name: str, reading: Reading) -> Batch:
+def _documents_with_care(lines: list[bytes | None], first: int, name: str, reading: Reading) -> Batch:
     """Line by line: passes over empty ones, mends what orjson refuses and json takes, and names bad ones."""
     records: list[tuple[int, Any]] = []
     for number, line in enumerate(lines, first):
-        if line.strip():
+        if line is None:
+            records.append((number, reading.too_long(f"{name}: line {number}", "has more bytes than")))
+        elif line.strip():
             try:
                 records.append((number, _record(line, f"{name}: line {number}")))
             except InputError as error:

@@ -19,7 +19,7 @@ def read_text(source: Source, reading: Reading) -> Iterator[Batch]:
     kind = Batch(name, [], [0], [None])
     try:
         with opened(locate(name), buffered=False) as file:
-            raw = file.read(min(source.n_bytes + 1, BATCH_BYTES))
+            raw = file.read(min(max(source.n_bytes + 1, SNIFFED_BYTES), BATCH_BYTES))
             if source.sniff and b"\0" in raw[:SNIFFED_BYTES]:
                 return
             if reason := no_text(raw[:SNIFFED_BYTES]):
@@ -27,9 +27,9 @@ def read_text(source: Source, reading: Reading) -> Iterator[Batch]:
             if len(raw) == source.n_bytes:  # most files: all of it
                 yield Batch(name, [_text(raw, name)], kind.places, kind.metas)
             else:
-                yield from long_document(_decoded(chain([raw], _blocks(file)), name), kind, reading)
+                yield from long_document(_decoded(chain([raw], _blocks(file, name)), name), kind, reading)
     except DAMAGE as error:
-        reading.problems.met(InputError(f"{name}: cannot be read ({error})"))
+        reading.problems.met(InputError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"))
     except InputError as error:
         reading.problems.met(error)
 
@@ -41,10 +41,13 @@ def _text(raw: bytes, name: str) -> str:
         raise not_utf8(name, error) from error
 
 
-def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+def _blocks(file: IO[bytes], name: str) -> Iterator[bytes]:
     """The rest of a file, and an empty block at its end."""
-    while raw := file.read(BATCH_BYTES):
-        yield raw
+    try:
+        while raw := file.read(BATCH_BYTES):
+            yield raw
+    except DAMAGE as error:
+        raise InputError(f"{name}: cannot be read ({error})") from error
     yield b""
 
 

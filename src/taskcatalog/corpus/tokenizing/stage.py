@@ -20,6 +20,7 @@ from taskcatalog.cluster.local import Work
 from taskcatalog.cluster.streams import run_streams
 from taskcatalog.corpus.converting.stage import ConvertSettings, convert
 from taskcatalog.corpus.destination import Destination, check_apart, destination
+from taskcatalog.corpus.documents.batch import MAX_DOCUMENT
 from taskcatalog.corpus.documents.find import Source, find_sources
 from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, cut_source
 from taskcatalog.corpus.find_tokenizer import find_tokenizer
@@ -30,7 +31,7 @@ from taskcatalog.corpus.tokenizing.stream import Stream, sample_texts, tokenize_
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.progress import note
 from taskcatalog.settings import Settings, checked
-from taskcatalog.sizes import worker_count
+from taskcatalog.sizes import parse_size, worker_count
 from taskcatalog.storage import AnyPath, locate
 
 AskedEngine = Literal["auto", "gigatoken", "tokenizers"]
@@ -71,6 +72,7 @@ def tokenize(
     format: Literal["bin", "mds"] = "bin",  # noqa: A002 the word that users know
     engine: AskedEngine = "auto",
     staging: str | Path | None = None,
+    max_document: str | None = None,
     workers: int | None = None,
     follow_links: bool = False,
     force: bool = False,
@@ -86,6 +88,9 @@ def tokenize(
     cache. MDS is converted from a token store that is kept beside it, in ``out`` + ``.tokens`` or, for a URL, in
     the staging folder: it knows where documents came from, and MDS does not.
 
+    ``max_document`` ("256MB") is the size up to which a worker holds a document in memory whole: a line of JSONL or a
+    value of a table. A larger one is a bad one.
+
     Raises InputError for a source or tokenizer that cannot be read, ConflictError where ``out`` holds
     something else (``force`` replaces another run's output).
     """
@@ -96,10 +101,11 @@ def tokenize(
     if format == "mds":
         to = destination(out, staging)
         tokens = to.folder.with_name(to.folder.name + ".tokens")
-        more: dict[str, Any] = {"engine": engine, "workers": workers, "follow_links": follow_links, "force": force}
-        tokenize(sources, tokens, tokenizer, settings, **more)
+        more: dict[str, Any] = {"engine": engine, "max_document": max_document, "workers": workers, "force": force}
+        tokenize(sources, tokens, tokenizer, settings, follow_links=follow_links, **more)
         convert(tokens, out, ConvertSettings(format="mds"), staging=staging, workers=workers, force=force)
         return TokenStore(tokens)
+    largest = MAX_DOCUMENT if max_document is None else parse_size(max_document)
     to = destination(out, staging)
     found = find_sources([sources] if isinstance(sources, str | Path) else sources, follow_links)
     whole = [locate(source.name) for source in found if source.kind in ("mds", "dataset")]
@@ -107,10 +113,13 @@ def tokenize(
     vocabulary = Vocabulary.read(find_tokenizer(tokenizer))
     end_of_text = _end_of_text(vocabulary, settings)
     inputs = {"tokenizer": vocabulary.sha256, "sources": _description(found)}
+    described = asdict(settings)
+    if settings.on_error == "skip" and largest != MAX_DOCUMENT:
+        described["max_document"] = largest  # it decides which documents are left out
     stage = replace(STAGE, defaults=defaults_of(TokenizeSettings))
-    with to.begin(stage, inputs, asdict(settings), stamp=_stamp(found), force=force) as ledger:
+    with to.begin(stage, inputs, described, stamp=_stamp(found), force=force) as ledger:
         if not ledger.complete:
-            streams = _streams(found, vocabulary.path, to, settings, end_of_text)
+            streams = _streams(found, vocabulary.path, to, settings, largest, end_of_text)
             used = _run(ledger, streams, vocabulary, engine, workers)
             _check_documents(ledger)
             keep_tokenizer(ledger, vocabulary, to)
@@ -210,7 +219,12 @@ def _say_doubtful(ledger: Ledger, settings: TokenizeSettings, n_documents: int) 
 
 
 def _streams(
-    sources: list[Source], tokenizer: Path, to: Destination, settings: TokenizeSettings, end_of_text: int | None
+    sources: list[Source],
+    tokenizer: Path,
+    to: Destination,
+    settings: TokenizeSettings,
+    max_document: int,
+    end_of_text: int | None,
 ) -> list[Stream]:
     """Groups of stretches of about equal size; which they are depends on the sources alone."""
     part_bytes = min(max(sum(source.n_bytes for source in sources) // _PARTS, _SMALLEST_PART), _LARGEST_PART)
@@ -235,6 +249,7 @@ def _streams(
             meta=settings.meta,
             choice=choice,
             on_error=settings.on_error,
+            max_document=max_document,
             before=end_of_text if settings.separator == "both" else None,
             after=end_of_text if settings.separator != "none" else None,
             to=to,

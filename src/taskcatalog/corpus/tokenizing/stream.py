@@ -50,6 +50,7 @@ class Stream:
     meta: str | None
     choice: DatasetChoice
     on_error: Literal["stop", "skip"]
+    max_document: int
     before: int | None
     """The id in front of each document, if any."""
     after: int | None
@@ -98,7 +99,7 @@ def sample_texts(streams: list[Stream]) -> list[str]:
     step = -(-len(streams) // _SAMPLED_STREAMS)
     excerpts: list[str] = []
     for stream in streams[::step]:
-        reading = Reading(stream.field, stream.meta, _cut_anywhere, Problems("skip"))
+        reading = Reading(stream.field, stream.meta, _cut_anywhere, Problems("skip"), stream.max_document)
         batch = next(read_stretch(stream.stretches[0], reading, stream.choice), None)
         texts = batch.texts if batch else []
         excerpts += [text[:_SAMPLED_CHARACTERS] for text in texts[:: len(texts) // _SAMPLED_DOCUMENTS + 1]]
@@ -200,7 +201,7 @@ def _batches(stream: Stream, encoder: Encoder, problems: Problems) -> Iterator[B
     def cut(text: str) -> int | None:
         return cut_before(text, encoder.encode)
 
-    reading = Reading(field=stream.field, meta=stream.meta, cut_before=cut, problems=problems)
+    reading = Reading(stream.field, stream.meta, cut, problems, stream.max_document)
     for stretch in stream.stretches:
         yield from read_stretch(stretch, reading, stream.choice)
 
