@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from faults.commands import Server
-from faults.shim import Watch, why_not
+from faults.shim import Operation, Watch, why_not
 from faults.stages import STAGES, TOKENIZER, World, tree
 
 _OTHERS: tuple[Any, ...] = (None, "x", -1, 2**70, 1.5, True, [], {})
@@ -83,18 +83,19 @@ def _stopped(stage: str, after: float) -> Callable[[World, Path, Server], None]:
     """A stage that is killed when it has done so much of its operations."""
 
     def make(world: World, place: Path, server: Server) -> None:
-        watched = place.with_name("watched")
-        for at in (0, None):
-            work = place if at is None else watched / "whole"
-            if at == 0:
-                work.mkdir(parents=True)
-            STAGES[stage].before(world, work)
-            if at is None:
-                at = int(after * len(Watch(watched / "0", work).operations()))
-            watch = Watch(watched / str(at), work, "kill" if at else "pass", at)
-            watch.prepare()
-            server.run(STAGES[stage].command(world, work), watch=watch)
-        shutil.rmtree(watched)
+        whole = place.with_name("to-count") / "w"
+        n_operations = len(run(world, whole, server, 0))
+        shutil.rmtree(whole.parent)
+        run(world, place, server, int(after * n_operations))
+
+    def run(world: World, work: Path, server: Server, at: int) -> list[Operation]:
+        work.mkdir(parents=True, exist_ok=True)
+        STAGES[stage].before(world, work)
+        watch = Watch(work.with_name("watch"), work, "kill" if at else "pass", at)
+        watch.prepare()
+        ended = server.run(STAGES[stage].command(world, work), watch=watch)
+        assert ended.code == (-9 if at else 0), f"{stage}: {ended.err}"
+        return watch.operations()
 
     return make
 

@@ -28,7 +28,7 @@ from faults.commands import Server
 TOKENIZER = Path(taskcatalog.embedded.__file__).parent / "data"
 SEED = 20_231
 """Of all chance."""
-_LONG = 150_000
+_LONG = 300_000
 LENGTH = 32
 """Tokens in a sequence."""
 _SCAN = ("--label", "m", "--all-measures", "--min-probability", 0.2, "--min-divergence", 0.2, "--max-tokens", 400)
@@ -171,7 +171,7 @@ _KINDS = ("table", "csv", "json", "parquet")
 
 
 def _count_spilled(world: World, place: Path) -> list[object]:
-    given = ["--tokenizer", TOKENIZER, "--sequence-length", 64, "--memory", "1KB", "--workers", 1]
+    given = ["--tokenizer", TOKENIZER, "--sequence-length", 64, "--memory", "1MB", "--workers", 1]
     return ["ngrams", world.long_ids, "--out", place / "c", *given]
 
 

@@ -37,7 +37,7 @@ def test_tokenize(sources: Path, store: Path, demo_data: Path, tmp_path: Path) -
 
 
 def test_ngrams(store: Path, tmp_path: Path) -> None:
-    arguments = ["ngrams", store, "--memory", "500KB", "--min-prefix-count", 20]
+    arguments = ["ngrams", store, "--memory", "1MB", "--min-prefix-count", 20]
     run(command(*arguments, "--out", tmp_path / "never"))
     kills = kill_until_done(command(*arguments, "--out", tmp_path / "killed"), tmp_path / "killed/ngrams", 3)
     assert kills >= 4
@@ -50,7 +50,7 @@ def test_ngrams_resumed_with_other_limits(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     counting = command("ngrams", store, "--out", out, "--memory")
     assert kill_after_parts([*counting, "4MB", "--workers", "1"], out / "ngrams", 3)
-    assert kill_after_parts([*counting, "500KB", "--workers", "2"], out / "ngrams", 4)
+    assert kill_after_parts([*counting, "1MB", "--workers", "2"], out / "ngrams", 4)
     run([*counting, "1GB"])
     assert tree(out) == tree(tmp_path / "never")
 
