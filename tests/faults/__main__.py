@@ -213,6 +213,8 @@ def main() -> int:
                 seeded = [Input(name, asked.seed) for name in asked.names] if asked.seed is not None else None
                 many = [given for given in inputs(HOSTILE_INPUTS) if not asked.names or given.target in asked.names]
                 run_hostile(run, seeded or run.chosen(many))
+    except KeyboardInterrupt:
+        print("\nstopped: the table is of what was done so far")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"\n{report.table()}\n\n{len(report.failures)} failures, {time.monotonic() - report.started:.0f} s")
