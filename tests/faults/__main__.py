@@ -30,9 +30,8 @@ from faults.damage import SUBJECTS, Damage, Examiner, subjects
 from faults.hostile import OPTIONS, TARGETS, Input, Tormentor, inputs, torment_options
 from faults.pairs import Pair, Rivals, pairs
 from faults.shim import why_not
-from faults.stages import STAGES, World, make_world
+from faults.stages import SEED, STAGES, World, make_world
 
-SEED = 20_231
 HOSTILE_INPUTS = 2_000
 T = TypeVar("T")
 
@@ -151,7 +150,12 @@ def run_damage(run: Run, names: Sequence[str], file: str | None, how: str | None
 
         def judge(damage: Damage, server: Server, examiner: Examiner = examiner) -> tuple[str, list[str]]:
             examined = examiner.examine(damage, server)
-            return f"a file of {damage.subject} damaged", examined.problems
+            what = (
+                "a bit changed amid data: another answer, but verify tells"
+                if examined.only_verify
+                else "a file damaged"
+            )
+            return what, examined.problems
 
         run.each(damages, judge)
         run.report.say(f"files of {name}")
@@ -209,6 +213,8 @@ def main() -> int:
                 seeded = [Input(name, asked.seed) for name in asked.names] if asked.seed is not None else None
                 many = [given for given in inputs(HOSTILE_INPUTS) if not asked.names or given.target in asked.names]
                 run_hostile(run, seeded or run.chosen(many))
+    except KeyboardInterrupt:
+        print("\nstopped: the table is of what was done so far")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"\n{report.table()}\n\n{len(report.failures)} failures, {time.monotonic() - report.started:.0f} s")

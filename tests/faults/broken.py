@@ -137,11 +137,10 @@ class Breaker:
             known = left in self._resumed
             if known:
                 return self._resumed[left]
+        is_done = self.stage.once and self._difference(place) is None
         ended = server.run(self.stage.command(self.world, place))
-        problem = None
-        if (wrong := ended.problem()) or (wrong := self._difference(place)):
-            problem = f"the same command again: {wrong}"
-        problem = problem and problem.replace(str(place), "…")
+        wrong = ended.problem((2,) if is_done else (0,)) or self._difference(place)
+        problem = f"the same command again: {wrong}".replace(str(place), "…") if wrong else None
         with self._lock:
             self._resumed[left] = problem
         return problem

@@ -45,7 +45,12 @@ class Ended:
         if self.late:
             return "hung"
         if "Traceback (most recent call last)" in self.err:
-            return f"traceback: {self.err.strip().splitlines()[-1][:200]}"
+            raised = [
+                line
+                for line in self.err.strip().splitlines()
+                if line.strip() and not line.startswith((" ", "taskcatalog: "))
+            ]
+            return f"traceback: {raised[-1][:200]}"
         if self.bytes > MEMORY:
             return f"took {self.bytes >> 20} MiB"
         said = [line for line in self.err.splitlines() if line.strip()]

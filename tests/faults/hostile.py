@@ -93,7 +93,7 @@ def _tokenizer(_w: World, place: Path, _: Server) -> str:
 
 def _config(_: World, place: Path, __: Server) -> str:
     (place / "c.yaml").write_text(
-        "n: [2, 3]\nmin-prefix-count: 2\nmin-share: 0.5\nmemory: 100MB\nworkers: 1\nforce: no\ntokenizer: null\n"
+        "n: [2, 3]\nmin-prefix-count: 2\nmin-share: 0.5\nmemory: 100MB\nworkers: 1\nforce: no\n"
     )
     return "c.yaml"
 

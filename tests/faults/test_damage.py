@@ -7,9 +7,8 @@ import pytest
 
 from faults.commands import Server
 from faults.damage import SUBJECTS, Examiner, subjects
-from faults.stages import World
+from faults.stages import SEED, World
 
-SEED = 20_231
 QUICK = ("store", "mds", "catalogue", "stopped-convert-flat")
 
 

@@ -9,12 +9,14 @@ from faults.kills import command, kill_after_parts, kill_ever_later, kill_until_
 from helpers import tree, write_jsonl
 from taskcatalog.embedded.standard_library import standard_library_sources
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Source code in enough files for several parts."""
     folder = tmp_path_factory.mktemp("sources")
-    texts = [path.read_text("utf-8", "replace") for path in standard_library_sources()[:240]]
+    texts = [path.read_text("utf-8", "replace") for path in standard_library_sources()[:160]]
     for i in range(6):
         write_jsonl(folder / f"{i}.jsonl", texts[i::6])
     return folder
@@ -35,7 +37,7 @@ def test_tokenize(sources: Path, store: Path, demo_data: Path, tmp_path: Path) -
 
 
 def test_ngrams(store: Path, tmp_path: Path) -> None:
-    arguments = ["ngrams", store, "--memory", "500KB", "--min-prefix-count", 20]
+    arguments = ["ngrams", store, "--memory", "1MB", "--min-prefix-count", 20]
     run(command(*arguments, "--out", tmp_path / "never"))
     kills = kill_until_done(command(*arguments, "--out", tmp_path / "killed"), tmp_path / "killed/ngrams", 3)
     assert kills >= 4
@@ -48,7 +50,7 @@ def test_ngrams_resumed_with_other_limits(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     counting = command("ngrams", store, "--out", out, "--memory")
     assert kill_after_parts([*counting, "4MB", "--workers", "1"], out / "ngrams", 3)
-    assert kill_after_parts([*counting, "500KB", "--workers", "2"], out / "ngrams", 4)
+    assert kill_after_parts([*counting, "1MB", "--workers", "2"], out / "ngrams", 4)
     run([*counting, "1GB"])
     assert tree(out) == tree(tmp_path / "never")
 
