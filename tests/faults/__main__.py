@@ -149,13 +149,7 @@ def run_damage(run: Run, names: Sequence[str], file: str | None, how: str | None
         ]
 
         def judge(damage: Damage, server: Server, examiner: Examiner = examiner) -> tuple[str, list[str]]:
-            examined = examiner.examine(damage, server)
-            what = (
-                "a bit changed amid data: another answer, but verify tells"
-                if examined.only_verify
-                else "a file damaged"
-            )
-            return what, examined.problems
+            return "a file damaged", examiner.examine(damage, server).problems
 
         run.each(damages, judge)
         run.report.say(f"files of {name}")

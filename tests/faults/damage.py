@@ -7,9 +7,6 @@ is JSON each field with a value of another type. Then
 - ``verify`` must end with exit code 1 or 2 and name the file, where something in the subject tells (a checksum, or that
   the file is read at all);
 - every reading command must give the answer it gives of the undamaged subject, or one line and exit code 1 or 2.
-
-A bit that is flipped amid data may leave all in order but the answer. Where ``verify`` tells, that is no failure, and
-counted by itself: to read every byte again before each answer is what ``verify`` is for.
 """
 
 import itertools
@@ -68,8 +65,6 @@ class Damage:
 class Examined:
     damage: Damage
     problems: list[str]
-    only_verify: bool = False
-    """Whether a command gave another answer, of a bit that was flipped, and only ``verify`` tells."""
 
 
 # --- what is damaged ---------------------------------------------------------------------------------------------
@@ -297,7 +292,6 @@ WAYS: dict[str, Callable[[Path, random.Random], Any]] = {
     "flip": _flip, "cut": _cut, "empty": _empty, "remove": _remove, "folder": _folder, "add": _add, "swap": _swap,
     "retype": _retype,
 }  # fmt: skip
-_ANOTHER = "another answer, and nothing said"
 _TRIES = {"flip": 6, "cut": 2, "retype": 8}
 """How often a way is tried on a file; once, if it is not said."""
 
@@ -353,13 +347,11 @@ class Examiner:
                 return Examined(damage, [])
             there = tree(place)
             harmed = {name for name in there.keys() | self._given.keys() if there.get(name) != self._given.get(name)}
-            unverified = list(self._verify_problems(damage, place, server))
-            answered = list(self._answer_problems(place, out, server, harmed))
-            excused: list[str] = []
-            if damage.how.startswith("flip") and self.subject.verify is not None and not unverified:
-                excused = [problem for problem in answered if _ANOTHER in problem]
-            problems = [problem for problem in [*unverified, *answered] if problem not in excused]
-            return Examined(damage, [problem.replace(str(place), "…") for problem in problems], bool(excused))
+            problems = [
+                *self._verify_problems(damage, place, server),
+                *self._answer_problems(place, out, server, harmed),
+            ]
+            return Examined(damage, [problem.replace(str(place), "…") for problem in problems])
         finally:
             shutil.rmtree(place.parent)
 
@@ -384,7 +376,7 @@ class Examiner:
                 besides = {name for name in made.keys() | makes.keys() if made.get(name) != makes.get(name)} - harmed
                 if says != said or besides:
                     what = sorted(besides)[0] if besides else "what it says"
-                    yield f"{command[0]}: {_ANOTHER} ({what})"
+                    yield f"{command[0]}: another answer, and nothing said ({what})"
 
     def _answer(self, said: str, place: Path, out: Path) -> tuple[str, dict[str, str]]:
         """What a command said and made."""

@@ -34,6 +34,8 @@ from taskcatalog.catalog.statements import tables_read
 from taskcatalog.errors import DiskFullError, InputError, SettingsError, TaskcatalogError
 from taskcatalog.sizes import memory_budget, worker_count
 
+_FAILURES = (errno.EIO, errno.EACCES, errno.EROFS)
+"""Of the system, which DuckDB tells in the text of errors of many kinds."""
 _COMPARED_BYTES = 10**9
 """Of the files of a query's tables: beyond, a comparison would take more than a moment."""
 _Files = Mapping[Path, Mapping[str, Any]]
@@ -189,7 +191,7 @@ def query_errors() -> Iterator[None]:
             raise DiskFullError(
                 f"query: there is no more room on a disk ({first}): TMPDIR says where it sorts"
             ) from error
-        if isinstance(error, duckdb.IOException) and not isinstance(error, duckdb.HTTPException):
+        if isinstance(error, duckdb.IOException) or any(os.strerror(number) in first for number in _FAILURES):
             raise TaskcatalogError(f"query: a file cannot be read or written ({first})") from error
         hint = re.search(r'"(p_\w+)" not found', first) and "; 'taskcatalog predict' adds columns p_MODEL to top tables"
         raise SettingsError(f"query: {first}{hint or ''}") from error
