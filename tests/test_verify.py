@@ -70,22 +70,35 @@ def test_every_damaged_file_is_named(made: Path, tmp_path: Path, what: str, dama
 
 
 def test_folders_in_the_wrong_place(made: Path, tmp_path: Path) -> None:
-    """Each is as its ledger says, and yet the tables would be wrong."""
-    copy = shutil.copytree(made / "catalogue", tmp_path / "swapped")
-    (copy / "predictions/one").rename(copy / "predictions/three")
-    (copy / "predictions/two").rename(copy / "predictions/one")
-    (copy / "predictions/three").rename(copy / "predictions/two")
-    assert [problem.partition(" (")[0] for problem in tc.verify(copy)] == [
-        f"{copy}/predictions/one: rows of another model",
-        f"{copy}/predictions/two: rows of another model",
+    """Each is as its ledger says, and yet the tables would be wrong: copied, moved, of another store."""
+    other = tmp_path / "other"
+    (tmp_path / "b.txt").write_text(TEXT * 20)
+    tc.tokenize(tmp_path / "b.txt", tmp_path / "store", str(DATA), tc.TokenizeSettings(sequence_length=64))
+    tc.ngrams(tmp_path / "store", other, tc.NgramSettings(n=(2, 3), min_prefix_count=10))
+    tc.predict(other, str(DATA), label="three")
+    cases: list[tuple[Path, str, str, list[str]]] = [
+        (made / "catalogue/predictions/one", "predictions/one.bak", "holds what is of the model one", ["predictions"]),
+        (made / "catalogue/scan_4/one", "scan_4/old", "holds what is of the model one", ["scan_4", "measures_4"]),
+        (made / "catalogue/scan_4/one", "scan_3/one", "holds prompts of 4 tokens", ["scan_3"]),
+        (made / "catalogue/predictions/one", "scan_4/two", "holds what the stage predict made", ["scan_4"]),
+        (made / "store", "predictions/store", "holds what the stage tokenize made", ["predictions", "top_bigrams"]),
+        (other / "predictions/three", "predictions/three", "is about another store", ["predictions", "top_bigrams"]),
+        (other / "ngrams", "ngrams", "is about another store than this catalogue", ["bigrams", "top_trigrams"]),
     ]
-    copy = shutil.copytree(made / "catalogue", tmp_path / "moved")
-    (copy / "predictions/one").rename(copy / "scan_4/two")
-    assert f"{copy}/scan_4/two: holds what the stage predict made: it is in the wrong place" in tc.verify(copy)
+    for i, (source, target, message, tables) in enumerate(cases):
+        copy = shutil.copytree(made / "catalogue", tmp_path / str(i))
+        shutil.copytree(source, copy / target, dirs_exist_ok=True)
+        assert any(problem.startswith(f"{copy / target}: {message}") for problem in tc.verify(copy)), target
+        with tc.open(copy) as opened:
+            for table in tables:
+                with pytest.raises(tc.InputError, match=rf"{target}: {message}.*in the wrong place"):
+                    opened.sql(f"SELECT * FROM {table}")
+            assert opened.sql("SELECT count(*) FROM tokens").fetchall()
 
 
 def test_an_unfinished_stage(made: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(made / "catalogue", tmp_path / "c")
-    with Ledger.begin(copy / "scan_2/one", STAGE, {}, {}) as ledger:
+    inputs = {"store": tc.open(copy).corpus.fingerprint}
+    with Ledger.begin(copy / "scan_2/one", STAGE, inputs, {"label": "one", "prompt_length": 2}) as ledger:
         ledger.finish_part("collect-0", [], {"amount": 1})
     assert tc.verify(copy) == [f"{copy}/scan_2/one: is not finished: run its command again"]

@@ -265,7 +265,7 @@ def _look(folder: CatalogueFolder) -> _Found:
     complete: dict[str, list[Ledger]] = {"ngrams": [], "predict": [], "scan": []}
     for stage in folder.stages():
         try:
-            ledger = Ledger.read(stage)
+            ledger = folder.read_stage(stage)
         except InputError as error:
             holds, lends = _tables_of(stage)
             found.damaged.update(dict.fromkeys(holds, str(error)))

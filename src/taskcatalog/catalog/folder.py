@@ -27,9 +27,10 @@ from taskcatalog.catalog.files import (
     write_signed,
     written_atomically,
 )
+from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.parquet import table_writer
 from taskcatalog.catalog.parts import describe, problem_of
-from taskcatalog.catalog.schemas import id_dtype, tokens_schema
+from taskcatalog.catalog.schemas import id_dtype, scan_table, tokens_schema
 from taskcatalog.catalog.stage import LEDGER
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.errors import ConflictError, InputError
@@ -102,6 +103,27 @@ class CatalogueFolder:
     def stages(self) -> Iterator[Path]:
         """The folders of all stages that were begun, finished or not."""
         return (path for path in self._stage_folders() if (path / LEDGER).is_file())
+
+    def read_stage(self, stage: Path) -> Ledger:
+        """The ledger in one of the folders of stages.
+
+        Raises InputError where it is damaged, or where what it tells of does not belong there: somebody has copied or
+        moved the folder.
+        """
+        ledger = Ledger.read(stage)
+        kind = "ngrams" if stage == self.ngrams else "predict" if stage.parent.name == "predictions" else "scan"
+        label, length = ledger.settings.get("label"), ledger.settings.get("prompt_length", 0)
+        if ledger.stage != kind:
+            problem = f"holds what the stage {ledger.stage} made"
+        elif ledger.inputs.get("store") != self.corpus().fingerprint:
+            problem = "is about another store than this catalogue"
+        elif kind != "ngrams" and label != stage.name:
+            problem = f"holds what is of the model {label}"
+        elif kind == "scan" and stage.parent.name != scan_table(length):
+            problem = f"holds prompts of {length} tokens"
+        else:
+            return ledger
+        raise InputError(f"{stage}: {problem}: it is in the wrong place, move it out of the catalogue or back")
 
     def folders_without_ledger(self) -> list[Path]:
         """Folders of stages that hold files, but no ledger that says what these are."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from taskcatalog.catalog.files import written_atomically
 from taskcatalog.errors import ConflictError
 
-_OURS = ("catalog.json", "ledger.json")
+OURS = ("catalog.json", "ledger.json")
+"""One of these is in every folder that a stage writes."""
 
 
 @contextmanager
@@ -30,16 +31,21 @@ def result_file(path: Path, *, force: bool) -> Iterator[Path]:
 
 def check_result_file(path: Path, *, force: bool) -> None:
     """Raises ConflictError where ``path`` is inside a catalogue or store, is no file, or is there without ``force``."""
-    # As it is given, and where links lead.
-    for folder in {*path.absolute().parents, *path.resolve().parents}:
-        if ours := next((name for name in _OURS if (folder / name).is_file()), None):
-            raise ConflictError(f"{path}: is inside {folder}, which taskcatalog made ({ours}): choose another place")
+    check_outside(path)
     if path.is_dir():
         raise ConflictError(f"{path}: is a folder: name a file in it")
     if path.exists() and not path.is_file():
         raise ConflictError(f"{path}: is no ordinary file: choose another one")
     if path.exists() and not force:
         raise ConflictError(f"{path}: is there already: choose another file, or give --force")
+
+
+def check_outside(path: Path) -> None:
+    """Raises ConflictError where ``path`` is inside a catalogue or store."""
+    # As it is given, and where links lead.
+    for folder in {*path.absolute().parents, *path.resolve().parents}:
+        if ours := next((name for name in OURS if (folder / name).is_file()), None):
+            raise ConflictError(f"{path}: is inside {folder}, which taskcatalog made ({ours}): choose another place")
 
 
 def _remove_leftovers(path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any, cast
 from upath import UPath
 
 from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.outputs import check_outside
 from taskcatalog.catalog.parts import describe
 from taskcatalog.catalog.replaced import Replaced
 from taskcatalog.catalog.stage import Stage, is_work
@@ -112,12 +113,14 @@ def destination(out: str | AnyPath, staging: str | Path | None) -> Destination:
 
 def check_apart(out: str | AnyPath, sources: Iterable[AnyPath], files: Iterable[AnyPath] = ()) -> None:
     """Raises ConflictError where an output is, holds or lies in something that it is made from, or holds files that
-    it is made from."""
+    it is made from; or where it lies in another output."""
     place = locate(out)
     inside = [source for source in sources if lies_in(place, source) or lies_in(source, place)]
     inside += [folder for folder in {file.parent: None for file in files} if lies_in(folder, place)]
     if inside:
         raise ConflictError(f"{out}: it is made from {inside[0]}, and would be written there: choose another output")
+    if isinstance(place, Path):
+        check_outside(place)
 
 
 def _settle(remote: UPath, ledger: Ledger, before: Ledger | None, force: bool) -> None:

@@ -121,8 +121,11 @@ def _predict_one(
 ) -> int:
     name = found.name
     top_files = Ledger.read(folder.ngrams).files()
-    inputs = {"tops": {str(n): top_files[path]["sha256"] for n, path in tops.items()}}
-    settings = {"revision": name.revision, "dtype": name.dtype}
+    inputs = {
+        "store": folder.corpus().fingerprint,
+        "tops": {str(n): top_files[path]["sha256"] for n, path in tops.items()},
+    }
+    settings = {"label": name.label, "revision": name.revision, "dtype": name.dtype}
     with Ledger.begin(folder.predictions(name.label), STAGE, inputs, settings, force=force) as ledger:
         if not ledger.complete:
             predictors = [_Predictor(found, device) for device in found.devices]

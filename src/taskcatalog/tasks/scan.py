@@ -95,7 +95,8 @@ def scan(
     folder.check_corpus(source.corpus)
     check_label(found.name.label, folder)
     inputs = {"store": source.corpus.fingerprint}
-    decided = asdict(settings) | {"revision": found.name.revision, "dtype": found.name.dtype}
+    name = found.name
+    decided = asdict(settings) | {"label": name.label, "revision": name.revision, "dtype": name.dtype}
     place = folder.scan(settings.prompt_length, found.name.label)
     with Ledger.begin(place, STAGE, inputs, decided, stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:

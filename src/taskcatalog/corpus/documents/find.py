@@ -11,6 +11,7 @@ from typing import Literal
 from upath import UPath
 
 from taskcatalog.catalog.files import final_name
+from taskcatalog.catalog.outputs import OURS
 from taskcatalog.corpus.documents.archives import UNPACK, is_archive
 from taskcatalog.corpus.documents.compressed import SUFFIXES
 from taskcatalog.errors import InputError
@@ -22,8 +23,6 @@ SNIFFED_BYTES = 8_192
 """The start of a file, in which a NUL byte means that it is no text."""
 _DATASET_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _SAVED_DATASET = ("dataset_dict.json", "state.json")
-_OURS = ("ledger.json", "catalog.json")
-"""One of these is in every folder that a stage writes."""
 _HINT = "give text files, JSONL, Parquet, folders of them, or the name of a dataset on the Hugging Face hub"
 
 
@@ -121,7 +120,7 @@ def _folder(path: AnyPath, follow_links: bool) -> Iterator[Source]:
     if any(exists(path / name) for name in _SAVED_DATASET):
         yield Source(str(path), "dataset", 0)
         return
-    if any(exists(path / name) for name in _OURS):
+    if any(exists(path / name) for name in OURS):
         raise InputError(f"{path}: is what taskcatalog made, and no folder of texts: {_HINT}")
     links: list[str] = []
     found = list(_files_here(path, links) if isinstance(path, Path) else _files_there(path))
@@ -168,7 +167,7 @@ def _files_here(folder: str | Path, links: list[str]) -> Iterator[Source]:
     try:
         with os.scandir(folder) as scanned:
             entries = list(scanned)
-            if any(entry.name in _OURS for entry in entries):
+            if any(entry.name in OURS for entry in entries):
                 return
             for entry in entries:
                 if entry.name.startswith(".") or final_name(Path(entry.name)):
