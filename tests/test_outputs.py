@@ -11,8 +11,11 @@ import pytest
 
 import taskcatalog as tc
 from helpers import answer, invoke, refusal, tree
+from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.parquet import ROW_GROUP_ROWS, table_writer
+from taskcatalog.catalog.parts import describe
 from taskcatalog.catalog.schemas import ngram_schema
+from taskcatalog.catalog.stage import Stage
 from taskcatalog.corpus.stores.store import unchanged
 from taskcatalog.errors import ConflictError, DiskFullError, InputError
 
@@ -191,3 +194,34 @@ def test_a_full_disk_says_what_takes_room(made: Path, small_disk: Path) -> None:
     assert result.exit_code != 0
     assert "no more room" in result.stderr
     assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_a_flat_file_is_replaced_and_brought_back(tmp_path: Path, is_renamed: bool) -> None:
+    """After a kill when all parts are joined, and just before or after the new file has its name."""
+    for name, first in (("a", 0), ("b", 7)):
+        np.arange(first, first + 1_000, dtype="<u2").tofile(tmp_path / f"{name}.bin")
+    out = tmp_path / "out.bin"
+    make_a, make_b = (("convert", tmp_path / f"{n}.bin", "--format", "flat", "--out", out) for n in "ab")
+    answer(*make_a)
+    before = tree(tmp_path)
+    folder, settings = tmp_path / "out.bin.ledger", {"format": "flat"}
+    store = tc.open_store(tmp_path / "b.bin")
+    inputs = {"store": store.corpus.fingerprint, "sequence_length": 2_048, "ids": "uint16"}
+    with Ledger.begin(folder, Stage("convert", ()), inputs, settings, stamp=store.stamp, force=True) as ledger:
+        for name in ("00000.ids", "whole"):
+            ledger.work.mkdir(exist_ok=True)
+            shutil.copy(tmp_path / "b.bin", ledger.work / name)
+        ledger.finish_part("00000", [ledger.work / "00000.ids"], {"amount": 1_000})
+        ledger.finish_part("whole", [], {}, elsewhere={"../out.bin": describe(ledger.work / "whole")})
+        if is_renamed:
+            (ledger.work / "whole").rename(out)
+    assert "was made differently" in refusal(*make_a)
+    answer(*make_a, "--force")
+    assert tree(tmp_path) == before
+    answer(*make_b, "--force")
+    assert out.read_bytes() == (tmp_path / "b.bin").read_bytes()
+    assert tc.verify(out) == []
+    out.write_bytes(b"x" * 2_000)
+    assert "its content is not what the ledger says" in tc.verify(out)[0]
+    assert "is not what" in refusal(*make_b)

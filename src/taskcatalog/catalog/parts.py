@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from taskcatalog.catalog.files import digests_of_file
+from taskcatalog.catalog.replaced import REPLACED
 from taskcatalog.storage import AnyPath, is_file, size_of
 
 
@@ -20,6 +21,8 @@ class Part:
 def part_of(record: Mapping[str, Any], folder: AnyPath) -> Part:
     """Raises an error that names what is wrong with the record of a part."""
     files, facts = record["files"], record["facts"]
+    if folder.name == REPLACED:  # what was set aside keeps its names
+        folder = folder.parent
     for name, described in files.items():
         path = PurePath(name)
         beside = name == f"../{folder.name.removesuffix('.ledger')}" and folder.name.endswith(".ledger")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from taskcatalog.catalog.files import flush, make_folder, move_files, remove_folder
 
-_NAME = ".replaced"
+REPLACED = ".replaced"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Replaced:
 
     @property
     def folder(self) -> Path:
-        return self.of / _NAME
+        return self.of / REPLACED
 
     def exists(self) -> bool:
         return self.folder.is_dir()

@@ -58,8 +58,7 @@ def write_flat(
 def _check_file(ledger: Ledger, file: Path, force: bool) -> None:
     """Raises ConflictError where the file is neither what the ledger says nor about to be replaced."""
     if ledger.complete:
-        [recorded] = ledger.files().values()
-        if file.is_file() and file.stat().st_size == recorded["bytes"]:
+        if not problem_of(file, *ledger.files().values(), quickly=True):
             return
     elif _WHOLE in ledger.parts or not file.exists() or Replaced(ledger.folder).exists():
         return

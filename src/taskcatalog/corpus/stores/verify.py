@@ -20,6 +20,9 @@ def verify_store(path: AnyPath, options: StoreOptions | None = None) -> list[str
             return [str(error)]
         if problems := ledger.damaged_files():
             return problems
+    elif Ledger.exists(beside := path.with_name(f"{path.name}.ledger")):
+        if problems := Ledger.read(beside).damaged_files():
+            return problems
     elif is_file(path / "tokenizer.json") and is_folder(path / "tokens"):
         return [f"{path}: holds the files of a token store, but no ledger.json that tells them: restore it"]
     if has_index(path) and (problems := problems_of_mds(path)):
