@@ -214,11 +214,20 @@ def test_a_kill_while_an_output_is_set_aside(tmp_path: Path, moved: int) -> None
             (tmp_path / "out" / name).rename(aside / name)
     begin(tmp_path / "out").__exit__(None)
     assert tree(tmp_path / "out") == before
+    assert not aside.exists()
 
 
 def test_files_of_others_stay_in_a_folder_of_a_stage(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    mine = ["note.txt", "files/note.txt", "nested/ledger.json", "nested/files/a", "files/x.partial", "AB"]
+    mine = [
+        "note.txt",
+        "files/note.txt",
+        ".replaced/note.txt",
+        "nested/ledger.json",
+        "nested/files/a",
+        "files/x.partial",
+        "AB",
+    ]
     with begin(out) as ledger:
         add_part(ledger, "a")
         for name in mine:

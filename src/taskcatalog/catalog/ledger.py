@@ -217,7 +217,13 @@ class Ledger:
         self.complete = True
         self._write()
         self._remove_unrecorded()
-        Replaced(self.folder).remove()
+        self.drop_replaced()
+
+    def drop_replaced(self) -> None:
+        """Removes the output that this one replaces, if one was set aside."""
+        replaced = Replaced(self.folder)
+        if replaced.exists():
+            replaced.remove(self.read(replaced.folder)._set_aside_names())
 
     def files(self) -> dict[Path, Mapping[str, Any]]:
         """Every file of every part, with its size and digests."""
@@ -243,15 +249,29 @@ class Ledger:
         replaced = Replaced(self.folder)
         there = self._read_here()
         if not replaced.exists():
+            replaced.tidy()
             return there
         if there is not None and there.complete:
-            replaced.remove()
+            there.drop_replaced()
         elif there is None or not there.is_under_way:
             if there is not None:
                 there._remove_all()
-            replaced.restore()
-            there = self._read_here()
+            there = self._restored()
         return there
+
+    def _restored(self) -> Self:
+        """The output that was set aside, back in its place."""
+        replaced = Replaced(self.folder)
+        replaced.restore(self.read(replaced.folder)._set_aside_names())
+        there = self._read_here()
+        assert there is not None
+        return there
+
+    def _set_aside_names(self) -> list[str]:
+        """What of an output is moved, besides its ledger, when it is set aside."""
+        listed = [name for part in self.parts.values() for name in part.files if is_below(name) and not is_work(name)]
+        work = [] if self.work.is_symlink() else [WORK]  # a link that somebody put stays
+        return [JOURNAL, *work, *listed]
 
     def _read_here(self) -> Self | None:
         if not self.exists(self.folder):
@@ -268,17 +288,12 @@ class Ledger:
         """
         replaced = Replaced(self.folder)
         if self.is_under_way and not replaced.exists():
-            listed = [name for part in self.parts.values() for name in part.files if is_below(name)]
-            work = [] if self.work.is_symlink() else [WORK]  # a link that somebody put stays
-            replaced.set_aside(LEDGER, [JOURNAL, *work, *(name for name in listed if not is_work(name))])
+            replaced.set_aside(self._set_aside_names())
             return new
         self._remove_all()
         if not replaced.exists() or self.read(replaced.folder)._difference(new, self._stage.defaults) is not None:
             return new
-        replaced.restore()
-        restored = self._read_here()
-        assert restored is not None
-        return restored
+        return self._restored()
 
     def _difference(self, other: "Ledger", defaults: Mapping[str, Any]) -> str | None:
         """Why ``other`` is not the same run as this one; None where it is."""
@@ -352,7 +367,7 @@ class Ledger:
         """Removes what a run that did nothing has left, and brings back what it was to replace."""
         self._remove_all()
         if Replaced(self.folder).exists():
-            Replaced(self.folder).restore()
+            self._restored()
             return
         for folder in (self.folder, *self._made):
             if any(folder.iterdir()):  # another stage has begun there, or somebody has a file there

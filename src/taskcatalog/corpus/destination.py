@@ -22,7 +22,6 @@ from upath import UPath
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.outputs import check_outside
 from taskcatalog.catalog.parts import describe
-from taskcatalog.catalog.replaced import Replaced
 from taskcatalog.catalog.stage import Stage, is_work
 from taskcatalog.cluster.local import PartResult
 from taskcatalog.errors import ConflictError
@@ -139,7 +138,7 @@ def _settle(remote: UPath, ledger: Ledger, before: Ledger | None, force: bool) -
     if force and (problem or not ledger.is_under_way):
         if ours:
             note(f"{remote}: what was written there before is removed first")
-        Replaced(ledger.folder).remove()  # without its files there, it could not come back
+        ledger.drop_replaced()  # without its files there, it could not come back
         # What says "finished" goes first, and the ledger after the index that it shows to be ours.
         remove([remote / _INDEX, remote / _LEDGER, *(remote / name for name in sorted(ours))])
         ledger.forget(ledger.parts)

@@ -18,6 +18,8 @@ def verify_store(path: AnyPath, options: StoreOptions | None = None) -> list[str
             ledger = Ledger.read(path)
         except InputError as error:
             return [str(error)]
+        if not ledger.complete:
+            return [f"{path}: is not finished: the command that makes it, once more, goes on"]
         if problems := ledger.damaged_files():
             return problems
     elif Ledger.exists(beside := path.with_name(f"{path.name}.ledger")):
