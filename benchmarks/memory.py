@@ -4,12 +4,14 @@
 
 Sums the proportional set size (PSS) of the command and its children, from ``/proc``, 50 times a second: private memory
 counts in full, memory that processes share counts once, and so do mapped files as far as they are resident. Data are
-made here: ids of Zipf's frequencies, a line of JSONL without spaces; the model is the one that comes with the package.
+made here: ids of Zipf's frequencies, a line of JSONL without spaces; the models are the one that comes with the
+package and a larger one with random weights. What is refused says with how much it would run, and is run with that.
 """
 
 import argparse
 import gzip
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,11 +20,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from made_models import save_made_model
 
 import taskcatalog.embedded
 
 _MODEL = Path(taskcatalog.embedded.__file__).parent / "data"
 _EVERY = 0.02
+_QUERY = """SELECT id1, id2, sum(count) AS s, count(*) AS n FROM trigrams GROUP BY id1, id2 ORDER BY s DESC LIMIT 10"""
 
 
 def main() -> None:
@@ -37,13 +41,22 @@ def main() -> None:
             takes_memory = not stage.startswith("tokenize")
             for memory in (options.memory or ["200MB", "500MB", "2GB"]) if takes_memory else [None]:
                 given = ["--memory", memory] if memory else []
-                started = time.perf_counter()
-                code, peak = peak_of([sys.executable, "-m", "taskcatalog", *command, *given, "--force"])
-                said = f"{peak / 1e6:,.0f} MB" if code in (0, 2) else f"failed ({code})"
-                refused = ", refused" if code == 2 else ""
-                print(
-                    f"| {stage} | {memory or '-'} | {said}{refused} | {time.perf_counter() - started:.0f} |", flush=True
-                )
+                force = [] if stage.startswith(("sql", "verify")) else ["--force"]
+                called = [sys.executable, "-m", "taskcatalog", *command, *force]
+                least = report(stage, memory, [*called, *given])
+                if least is not None:
+                    report(stage, least, [*called, "--memory", least])
+
+
+def report(stage: str, memory: str | None, command: list[str]) -> str | None:
+    """Prints a row of the table; the least memory that the command says it needs, if it was given less."""
+    started = time.perf_counter()
+    code, peak, errors = peak_of(command)
+    said = f"{peak / 1e6:,.0f} MB" if code in (0, 2) else f"failed ({code})"
+    refused = ", refused" if code == 2 else ""
+    print(f"| {stage} | {memory or '-'} | {said}{refused} | {time.perf_counter() - started:.0f} |", flush=True)
+    least = re.search(r"needs --memory (\w+)", errors)
+    return least[1] if least else None
 
 
 def commands(folder: Path, only: list[str] | None) -> Iterator[tuple[str, list[str]]]:
@@ -69,15 +82,25 @@ def commands(folder: Path, only: list[str] | None) -> Iterator[tuple[str, list[s
             source = folder / f"{kind}.jsonl.gz"
             source.write_bytes(gzip.compress(json.dumps({"text": text}).encode(), 6))
             yield stage, ["tokenize", str(source), "--tokenizer", str(_MODEL), "--out", str(folder / stage)]
-    if wanted("scan") or wanted("predict"):
+    if any(wanted(stage) for stage in ("scan", "predict")):
         flat = zipf(folder / "model.bin", 8_192, 100_000)
         store = [str(flat), "--tokenizer", str(_MODEL), "--id-dtype", "uint32"]
-        for n in (4, 8):
-            yield f"scan, prompts of {n}", [
-                "scan", *store, "--model", str(_MODEL), "--prompt-length", str(n), "--out", str(folder / "c"),
-            ]  # fmt: skip
-        subprocess.run([sys.executable, "-m", "taskcatalog", "ngrams", *store, "--out", str(folder / "c")], check=True)
-        yield "predict", ["predict", str(folder / "c"), "--model", str(_MODEL)]
+        catalogue = str(folder / "model")
+        subprocess.run([sys.executable, "-m", "taskcatalog", "ngrams", *store, "--out", catalogue], check=True)
+        for model in (_MODEL, save_made_model("pythia-70m", folder / "70m")):
+            name = "embedded model" if model == _MODEL else "a random model of 70M"
+            most = ["--max-tokens", "20480"] if model != _MODEL else []
+            for n in (4, 8):
+                scan = ["scan", *store, *most, "--model", str(model), "--prompt-length", str(n), "--out", catalogue]
+                yield f"scan, {name}, prompts of {n}", scan
+            yield f"predict, {name}", ["predict", catalogue, "--model", str(model)]
+    if any(wanted(stage) for stage in ("sql", "verify", "duckdb")):
+        flat, catalogue = zipf(folder / "tables.bin", 50_277, 40_000_000), str(folder / "tables")
+        made = [sys.executable, "-m", "taskcatalog", "ngrams", str(flat), "--id-dtype", "uint32", "--out", catalogue]
+        subprocess.run(made, check=True)
+        yield "sql, GROUP BY of trigrams", ["sql", catalogue, _QUERY]
+        yield "verify", ["verify", catalogue]
+        yield "duckdb", ["duckdb", catalogue, "--out", str(folder / "tables.duckdb")]
 
 
 def zipf(flat: Path, vocabulary: int, n_tokens: int) -> Path:
@@ -90,14 +113,16 @@ def zipf(flat: Path, vocabulary: int, n_tokens: int) -> Path:
     return flat
 
 
-def peak_of(command: list[str]) -> tuple[int, int]:
-    """The exit code, and the largest sum of PSS that was seen."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, sum(map(pss, family(process.pid))))
-        time.sleep(_EVERY)
-    return process.returncode, peak
+def peak_of(command: list[str]) -> tuple[int, int, str]:
+    """The exit code, the largest sum of PSS that was seen, and what the command said of errors."""
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, sum(map(pss, family(process.pid))))
+            time.sleep(_EVERY)
+        errors.seek(0)
+        return process.returncode, peak, errors.read()
 
 
 def family(process: int) -> list[int]:

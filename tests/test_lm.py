@@ -149,7 +149,7 @@ class GivenLogits:
     name: ModelName = field(default_factory=lambda: ModelName(label="given", revision="", dtype="float32"))
     n_embeddings: int = 0
     longest_prompt: int = 0
-    cache_bytes_per_token: int = 1
+    bytes_per_token: int = 1
 
     def n_positions(self, tree: PrefixTree) -> int:
         raise NotImplementedError

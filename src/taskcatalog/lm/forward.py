@@ -14,10 +14,9 @@ from torch import Tensor
 
 from taskcatalog.lm.memory import RowsAtOnce
 from taskcatalog.lm.model import LanguageModel
+from taskcatalog.lm.needs import prompts_at_once
 from taskcatalog.lm.prefix_tree import prefix_tree
 
-_CACHE_BYTES = {"cpu": 1 << 28, "cuda": 1 << 33}
-_LEAST_PROMPTS, _MOST_PROMPTS = 64, 16_384
 _LEAST_ROWS = 1_024
 """Of hidden states that are given out at once: fewer would have the output layer's weights read too often."""
 
@@ -33,10 +32,7 @@ class PromptRunner:
         """``bos_id`` is put in front of every prompt."""
         self._model = model
         self._bos_id = bos_id
-        per_prompt = model.cache_bytes_per_token * (prompt_length + 1)
-        prompts = _CACHE_BYTES.get(model.device.type, _CACHE_BYTES["cpu"]) // per_prompt
-        prompts = min(max(prompts, _LEAST_PROMPTS), _MOST_PROMPTS)
-        self._at_once = RowsAtOnce(1 << (prompts.bit_length() - 1))
+        self._at_once = RowsAtOnce(prompts_at_once(model.bytes_per_token, prompt_length, model.device))
         self.n_positions = 0
         """Tokens that the model was run on, until now."""
 

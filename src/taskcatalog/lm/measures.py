@@ -5,7 +5,7 @@ Shape legend: B rows, D hidden width, V output width, C ids of a tile. Logits co
 over all V.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -17,6 +17,9 @@ from taskcatalog.lm.model import LanguageModel
 
 _TILE = {"cpu": (1_024, 1_024), "cuda": (2_048, 1 << 17)}
 """Most rows and ids of a tile, on each kind of device: what stays in a processor's cache, or keeps a GPU busy."""
+_ANSWER_BYTES = {"cpu": 1 << 27, "cuda": 1 << 31}
+"""Of logits that are held to be looked at twice, on each kind of device."""
+_LEAST_ROWS_HELD = 64
 _SMALLEST = torch.finfo(torch.float32).tiny
 _LOWEST = torch.finfo(torch.float32).min
 
@@ -87,7 +90,7 @@ def answers(model: LanguageModel, hidden: Tensor, completions: Tensor) -> Answer
         p = (asked - best.largest).sub_(best.log_sum).exp_()
         return Answer(p, 1 + above.long(), best.ids, best.p, entropy)
 
-    return _joined(Answer, answer, len(hidden), model)
+    return _joined(Answer, answer, len(hidden), model, _rows_held(model.output_width, model.device))
 
 
 @dataclass(frozen=True)
@@ -101,15 +104,30 @@ class Asked:
     def of(cls, model: LanguageModel, hidden: Tensor) -> "Asked":
         return cls(hidden, best_tokens(model, hidden))
 
-    @classmethod
-    def joined(cls, pieces: "Sequence[Asked]") -> "Asked":
-        bests = [piece.best for piece in pieces]
-        best = Best(*(torch.cat([getattr(best, field.name) for best in bests]) for field in fields(Best)))
-        return cls(torch.cat([piece.hidden for piece in pieces]), best)
-
     def rows(self, rows: Tensor | slice) -> "Asked":
         best = Best(*(getattr(self.best, field.name)[rows] for field in fields(Best)))
         return Asked(self.hidden[rows], best)
+
+
+class AskedInPieces:
+    """Up to ``most_rows`` rows that come piece by piece, each copied to its place: they are never held twice."""
+
+    def __init__(self, most_rows: int) -> None:
+        self._most_rows = most_rows
+        self._hidden = torch.empty(0)
+        self._bests: list[Best] = []
+        self._n_rows = 0
+
+    def add(self, piece: Asked) -> None:
+        if not self._bests:
+            self._hidden = piece.hidden.new_empty((self._most_rows, piece.hidden.shape[1]))
+        start, self._n_rows = self._n_rows, self._n_rows + len(piece.hidden)
+        self._hidden[start : self._n_rows] = piece.hidden
+        self._bests.append(piece.best)
+
+    def joined(self) -> Asked:
+        best = Best(*(torch.cat([getattr(best, field.name) for best in self._bests]) for field in fields(Best)))
+        return Asked(self._hidden[: self._n_rows], best)
 
 
 @torch.inference_mode()
@@ -215,10 +233,25 @@ def _tile_of(model: LanguageModel) -> tuple[int, int]:
     return _TILE.get(model.device.type, _TILE["cpu"])
 
 
-def _joined(kind: type[M], measure: Callable[[slice], M], n_rows: int, model: LanguageModel) -> M:
-    """The measures of all rows, a tile's rows at a time; fewer where memory is too short for those."""
+def answer_bytes(output_width: int, device: torch.device) -> int:
+    """Of logits that ``answers`` holds."""
+    n_rows = min(_rows_held(output_width, device), _TILE.get(device.type, _TILE["cpu"])[0])
+    return n_rows * output_width * torch.float32.itemsize
+
+
+def _rows_held(output_width: int, device: torch.device) -> int:
+    n_bytes = _ANSWER_BYTES.get(device.type, _ANSWER_BYTES["cpu"])
+    return max(_LEAST_ROWS_HELD, n_bytes // (output_width * torch.float32.itemsize))
+
+
+def _joined(
+    kind: type[M], measure: Callable[[slice], M], n_rows: int, model: LanguageModel, most_rows: int | None = None
+) -> M:
+    """The measures of all rows, at most ``most_rows`` and a tile's rows at a time; fewer where memory is too short for
+    those."""
     names = [field.name for field in fields(kind)]
-    at_once = RowsAtOnce(min(_tile_of(model)[0], n_rows))
+    n_tile = _tile_of(model)[0]
+    at_once = RowsAtOnce(min(n_tile, most_rows or n_tile, n_rows))
     pieces = [piece for _, piece in at_once.pieces(measure, n_rows)]
     if not pieces:
         return kind(*(torch.empty(0, device=model.device) for _ in names))

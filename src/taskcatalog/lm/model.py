@@ -14,6 +14,7 @@ from taskcatalog.errors import InputError
 from taskcatalog.lm import packed, stepwise, whole
 from taskcatalog.lm.linear import linear, use_here
 from taskcatalog.lm.memory import is_out_of_memory
+from taskcatalog.lm.needs import Shape, largest
 from taskcatalog.lm.prefix_tree import PrefixTree
 from taskcatalog.lm.probing import Probe, probe, reason_of
 
@@ -55,8 +56,8 @@ class LanguageModel(Protocol):
         """The tokens of the longest prompt that it can be asked about."""
 
     @property
-    def cache_bytes_per_token(self) -> int:
-        """Keys and values of one token in all layers."""
+    def bytes_per_token(self) -> int:
+        """What a token takes while it is run: its keys and values in all layers, and one layer's arrays."""
 
     def n_positions(self, tree: PrefixTree) -> int:
         """How many tokens the model is run on for a tree."""
@@ -107,21 +108,17 @@ class TransformersModel:
         return (self._head(hidden_BD, columns) if self._ends_in_known_head else hidden_BD[:, columns]).float()
 
     @property
-    def cache_bytes_per_token(self) -> int:
-        config = self._model.config.get_text_config()
-        n_heads = _largest(config, "num_attention_heads") or 1
-        n_keys = _largest(config, "num_key_value_heads") or n_heads
-        width = _largest(config, "head_dim") or max(1, (_largest(config, "hidden_size") or 1) // n_heads)
-        return 2 * self._n_layers * n_keys * width * int(self._model.dtype.itemsize)
+    def bytes_per_token(self) -> int:
+        return Shape.of(self._model.config).numbers_per_token * int(self._model.dtype.itemsize)
 
     def _choose_way(self, plain: Probe) -> None:
         """Raises InputError where none gives the plain answers."""
         self.output_width = plain.answers[0].logits.shape[1]
         config = self._model.config.get_text_config()
-        self._n_layers = _largest(config, "num_hidden_layers") or 1
+        self._n_layers = largest(config, "num_hidden_layers") or 1
         # Which of equally good tokens a sparse attention sees may depend on how many there are: rarely, so that a probe
         # may not show it.
-        picks_tokens = 0 < _largest(config, "index_topk") < plain.longest
+        picks_tokens = 0 < largest(config, "index_topk") < plain.longest
         # Most models end in one linear layer, so D numbers say as much as V logits do. For one that does more
         # than is known here, its logits stand in for the hidden states.
         for is_known, trunk in ((True, self._model.base_model), (False, self._model)):
@@ -167,10 +164,3 @@ class TransformersModel:
         if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2
             logits = torch.tanh(logits / cap) * cap
         return logits
-
-
-def _largest(config: Any, name: str) -> int:
-    """A number of a configuration, the largest of one for each layer; 0 where there is none."""
-    value = getattr(config, name, None)
-    values = value if isinstance(value, list | tuple) else [value]
-    return max((number for number in values if isinstance(number, int)), default=0)

@@ -22,9 +22,10 @@ from taskcatalog.cluster.local import PartResult, Work
 from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.load import PYTHIA, Dtype, FoundModel, find_model
-from taskcatalog.lm.measures import answers
+from taskcatalog.lm.measures import answer_bytes, answers
 from taskcatalog.lm.model import LanguageModel
-from taskcatalog.sizes import memory_budget
+from taskcatalog.lm.needs import MOST_PROMPTS, Needs, largest, needs
+from taskcatalog.sizes import check_memory, memory_budget
 from taskcatalog.tasks.asking import Asker, ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
@@ -90,7 +91,20 @@ def predict(
     for model in found:
         check_tokenizer(vocabulary, model, folder.path)
     with _counted(folder) as tops:
-        return {model.name.label: _predict_one(folder, model, tops, corpus.id_dtype, budget, force) for model in found}
+        needed = [predict_needs(model, max(tops, default=2)) for model in found]
+        for model, its in zip(found, needed, strict=True):
+            check_memory(budget, its.least, f"predicting with model {model.name.label}")
+        return {
+            model.name.label: _predict_one(folder, model, tops, corpus.id_dtype, budget - its.held, force)
+            for model, its in zip(found, needed, strict=True)
+        }
+
+
+def predict_needs(found: FoundModel, n: int) -> Needs:
+    """The system's memory that predicting n-grams takes, besides what DuckDB may use of more."""
+    width = largest(found.config.get_text_config(), "vocab_size")
+    held = answer_bytes(width, torch.device("cpu")) if width else 0
+    return needs(found.config, found.devices, {found.name.dtype}, n - 1, n_states=MOST_PROMPTS, answer_bytes=held)
 
 
 @contextmanager

@@ -17,15 +17,16 @@ from taskcatalog.corpus.stores.store import Store, stretches, unchanged
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.load import Dtype, FoundModel, find_model
 from taskcatalog.lm.model import LanguageModel, ModelName
+from taskcatalog.lm.needs import Needs, needs
 from taskcatalog.progress import note
 from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings
-from taskcatalog.sizes import memory_budget
+from taskcatalog.sizes import check_memory, memory_budget
 from taskcatalog.storage import AnyPath
 from taskcatalog.tasks.asking import ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.collect import collect_part, collect_parts, merge_collected, prompts_schema
 from taskcatalog.tasks.describe import write_tasks
-from taskcatalog.tasks.prompts import n_parts
+from taskcatalog.tasks.prompts import PROMPTS_PER_PART, n_parts
 from taskcatalog.tasks.score import Divergence, ScorePart, Scorer, Thresholds
 
 _TOKENS_CHECKED_AT_ONCE = 1 << 21
@@ -94,6 +95,8 @@ def scan(
     check_apart(out, [source.path])
     folder.check_corpus(source.corpus)
     check_label(found.name.label, folder)
+    needed = scan_needs(found, settings)
+    check_memory(budget, needed.least, f"scanning with model {found.name.label}")
     inputs = {"store": source.corpus.fingerprint}
     name = found.name
     decided = asdict(settings) | {"label": name.label, "revision": name.revision, "dtype": name.dtype}
@@ -105,12 +108,18 @@ def scan(
             check_length(settings.prompt_length + 1 + settings.bos, scorers[0].asker.model)
             with unchanged(source):
                 _check_store(source, *sequences, scorers[0].asker.model)
-                _collect(ledger, source, settings, budget)
+                _collect(ledger, source, settings, budget - needed.held)
                 _score(ledger, scorers, settings)
-                _describe(ledger, source, found.name, budget)
+                _describe(ledger, source, found.name, budget - needed.held)
             folder.prepare(source.corpus, source.vocabulary)
             ledger.finish(_facts(ledger))
     return dict(ledger.facts)
+
+
+def scan_needs(found: FoundModel, settings: ScanSettings) -> Needs:
+    """The system's memory that a scan takes, besides what DuckDB may use of more."""
+    dtypes, length = {found.name.dtype, "float32"}, settings.prompt_length + 1 + settings.bos
+    return needs(found.config, found.devices, dtypes, length, n_states=2 * PROMPTS_PER_PART)
 
 
 def _sequences(store: Store, settings: ScanSettings) -> tuple[int, int]:

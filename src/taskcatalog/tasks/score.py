@@ -21,7 +21,7 @@ from taskcatalog.catalog.parquet import list_array, table_writer, text_array
 from taskcatalog.catalog.schemas import SCAN_MEASURES, id_columns, measures_schema
 from taskcatalog.cluster.local import PartResult
 from taskcatalog.lm.forward import PromptRunner
-from taskcatalog.lm.measures import Asked, changes
+from taskcatalog.lm.measures import Asked, AskedInPieces, changes
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.tasks.asking import Asker
 from taskcatalog.tasks.prompts import distinct_rows, ids_of, n_parts, read_part
@@ -117,18 +117,21 @@ def score(
     """The measures of those sorted, distinct long prompts (rows, length) whose ``p_long`` is above ``above_p``, and
     the rows whose ``p_long`` is not finite. Yields how many prompts were asked, on the way."""
     model = asker.model
-    pieces, places, lost = [], [], []
+    kept, places, lost = AskedInPieces(len(prompts)), [], []
     for stretch, hidden in asker.long.stretches(prompts):
         asked = Asked.of(model, hidden)
         above = torch.nonzero(asked.best.p > above_p)[:, 0]
-        pieces.append(asked.rows(above))
+        kept.add(asked.rows(above))
         places.append(stretch.start + _numpy(above))
         lost.append(stretch.start + np.flatnonzero(~_numpy(torch.isfinite(asked.best.p))))
         yield len(hidden)
-    longs, chosen = Asked.joined(pieces), np.concatenate(places)
+    longs, chosen = kept.joined(), np.concatenate(places)
     # Long prompts with different first tokens share short ones.
     short = distinct_rows(prompts[chosen, 1:], bits)
-    shorts = Asked.joined([Asked.of(model, hidden) for _, hidden in asker.short.stretches(short.rows)])
+    kept = AskedInPieces(len(short.rows))
+    for _, hidden in asker.short.stretches(short.rows):
+        kept.add(Asked.of(model, hidden))
+    shorts = kept.joined()
     change = changes(model, shorts, torch.from_numpy(short.inverse).to(model.device), longs)
     scores = Scores(
         rows=chosen,
