@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -71,6 +72,72 @@ _OTHER: list[dict[str, Any]] = [
     {"layer_types": None, "mlp_layer_types": None, "num_hidden_layers": 6, "n_layer": 6},
     {"layer_types": None, "head_dim": None},
 ]
+_ZAMBA = {"layers_block_type": ["linear_attention", "hybrid", "hybrid"], "num_hidden_layers": 3} | {
+    "num_key_value_heads": 4,
+    "attention_hidden_size": 64,
+    "attention_head_dim": 16,
+}
+_INDEXER = {"indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 4} | {
+    "indexer_compress_ratio": 2,
+    "hc_lowrank": 8,
+    "hc_count": 2,
+}
+_ASSISTANT = {
+    "text_config": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_kv_shared_layers": 2}
+    | {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0, "vocab_size": N_IDS, "num_attention_heads": 4}
+    | {"num_key_value_heads": 2, "head_dim": 8, "global_head_dim": 8, "sliding_window": 3}
+    | {"layer_types": ["sliding_attention", "full_attention"]}
+}
+_BY_HAND: dict[str, dict[str, Any]] = {
+    # Types whose numbers depend on one another in a way of their own.
+    "bailing_hybrid": _MLA | {"num_expert_group": 1, "linear_head_dim": 8, "linear_num_heads": 4},
+    "blt": {"hidden_size_global": 32},
+    "cohere_compass_text": {
+        "num_key_value_heads": 4,
+        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}},
+    },
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0},
+        "ffn_config": {"hidden_size": 32, "ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2},
+    },
+    "dots3_note": _MLA
+    | {"head_dim": 16, "index_head_dim": 16, "adapter_in_dim": 32, "adapter_out_dim": 32, "adapter_input_size": 32},
+    "emu3": {"base_channels": 32, "codebook_size": 4, "image_token_id": 5}
+    | {
+        "vocabulary_map": {"<image>": 5, "<|extra_200|>": 6, "<|visual token 000000|>": 7, "<|visual token 000001|>": 8}
+    },
+    "falcon_h1": {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_chunk_size": 8},
+    "gemma3n_text": {
+        "num_hidden_layers": 4,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+        "num_kv_shared_layers": 2,
+        "intermediate_size": [48] * 4,
+        "activation_sparsity_pattern": [0.5, 0.0, 0.0, 0.0],
+        "hidden_size_per_layer_input": 16,
+    },
+    "gemma4_assistant": _ASSISTANT,
+    "gemma4_unified_assistant": _ASSISTANT,
+    "gpt_neo": {"num_layers": 2, "attention_types": [[["global", "local"], 1]], "window_size": 3}
+    | {"attention_layers": ["global", "local"]},
+    "granitemoehybrid": {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_chunk_size": 8, "num_hidden_layers": 2}
+    | {"layer_types": ["linear_attention", "full_attention"]},
+    "hrm_text": {"num_layers_per_stack": 1, "num_hidden_layers": 8},
+    "kimi_linear": _MLA | {"num_expert_group": 1, "linear_head_dim": 8, "linear_num_heads": 4},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "mllama": {"cross_attention_layers": [1], "vision_output_dim": 64, "intermediate_layers_indices": [0]}
+    | {"attention_heads": 4, "num_global_layers": 1, "image_size": 28},
+    "musicgen": {},
+    "musicgen_melody": {},
+    "qwen4_exp": _INDEXER,
+    "qwen4_exp_text": _INDEXER,
+    "xlstm": {"hidden_size": 128, "embedding_dim": 128},
+    "zamba": _ZAMBA | {"mamba_dt_rank": 4, "use_mamba_kernels": False},
+    "zamba2": _ZAMBA
+    | {"n_mamba_heads": 8, "mamba_headdim": 8, "kv_channels": 8, "num_query_groups": 4}
+    | {"hybrid_layer_ids": [1, 2], "chunk_size": 8, "use_mamba_kernels": False},
+}
+_MADE_AS = {"emu3": "AutoModelForImageTextToText", "mllama": "AutoModelForImageTextToText"}
+"""What checkpoints of these types hold, where that is not what they are loaded as here."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +154,9 @@ def small_config(model_type: str, other: dict[str, Any], fill: bool) -> Any:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     made = CONFIG_MAPPING[model_type]
-    return made.from_dict(_smaller(made().to_dict(), other, fill))
+    by_hand = _BY_HAND.get(model_type, {})
+    values = {} if "text_config" in by_hand else made().to_dict()  # that is all, and there may be no defaults
+    return made.from_dict(_smaller(values, other | by_hand, fill) | by_hand)
 
 
 def _smaller(values: dict[str, Any], other: dict[str, Any], fill: bool) -> dict[str, Any]:
@@ -132,26 +201,34 @@ def _is_by_layer(value: Any, n_layers: int | None) -> bool:
 def small_model(model_type: str, **flags: Any) -> Any:
     """A tiny model with random weights that can be run. Raises ValueError where none of the tries makes one."""
     import torch
-    from transformers import AutoModelForCausalLM
+    import transformers
 
+    maker = getattr(transformers, _MADE_AS.get(model_type, "AutoModelForCausalLM"))
     reasons = []
-    for other in _OTHER:
-        for fill in (False, True):
-            torch.manual_seed(11)
-            try:
-                config = small_config(model_type, other | flags, fill)
-                for name, value in flags.items():
-                    setattr(config, name, value)
-                model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-                _make_confident(model)
-                with torch.inference_mode():
-                    logits = model(input_ids=torch.tensor([[7, 8, 9, 10, 11], [7, 8, 20, 30, 40]])).logits
-                if not logits.isfinite().all():
-                    raise ValueError("gives no finite numbers")
-                return model
-            except Exception as error:  # anything, from any of nearly two hundred modules
-                reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
-    raise ValueError(reasons[0])
+    for other, fill in [({}, True)] if model_type in _BY_HAND else product(_OTHER, (False, True)):
+        torch.manual_seed(11)
+        try:
+            config = small_config(model_type, other | flags, fill)
+            for name, value in flags.items():
+                setattr(config, name, value)
+            model = maker.from_config(config, dtype=torch.float32).eval()
+            _make_confident(model)
+            if model_type not in _BY_HAND:
+                _check_runs(model)
+            return model
+        except Exception as error:  # anything, from any of nearly two hundred modules
+            reasons.append(error)
+    raise ValueError(f"{type(reasons[0]).__name__}: {' '.join(str(reasons[0]).split())}") from reasons[0]
+
+
+def _check_runs(model: Any) -> None:
+    """Raises what a model does of unsuitable numbers."""
+    import torch
+
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([[7, 8, 9, 10, 11], [7, 8, 20, 30, 40]])).logits
+    if not logits.isfinite().all():
+        raise ValueError("gives no finite numbers")
 
 
 def _make_confident(model: Any) -> None:
@@ -165,6 +242,15 @@ def _make_confident(model: Any) -> None:
 
 def verdict_of(model: Any, folder: Path) -> Verdict:
     """How a model is run here, once it is saved in ``folder``, and whether what comes out is right."""
+    try:
+        model.save_pretrained(folder)
+    except Exception as error:
+        return Verdict("cannot be made", f"cannot be saved: {type(error).__name__}: {error}")
+    return verdict_of_folder(folder)
+
+
+def verdict_of_folder(folder: Path) -> Verdict:
+    """How the model of a folder is run here, and whether what comes out is right."""
     import numpy as np
     import torch
     from transformers import AutoModelForCausalLM
@@ -174,14 +260,10 @@ def verdict_of(model: Any, folder: Path) -> Verdict:
     from taskcatalog.lm.load import find_model
 
     try:
-        model.save_pretrained(folder)
-        plain: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    except Exception as error:
-        return Verdict("cannot be made", f"cannot be saved and loaded: {type(error).__name__}: {error}")
-    try:
         ours = find_model(str(folder), label="m").load()
     except InputError as error:
         return Verdict("refused", str(error).removeprefix("model m: ").removeprefix(f"model {folder}: "))
+    plain: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     generator = np.random.default_rng(5)
     n_ids = min(ours.n_embeddings, ours.output_width, N_IDS)
     for length in (1, 3, 5, ours.longest_prompt):
@@ -209,13 +291,27 @@ def judged(model_type: str) -> Verdict:
     try:
         model = small_model(model_type)
     except ValueError as error:
-        return Verdict("cannot be made", str(error))
+        if model_type in _BY_HAND:  # so it is not for unsuitable numbers
+            return _verdict_without_weights(model_type)
+        return Verdict("cannot be made", _one_line(str(error)))
     with tempfile.TemporaryDirectory() as folder:
         verdict = verdict_of(model, Path(folder) / "m")
         if verdict.kind == "refused" and getattr(model.config, "is_decoder", None) is False:
             as_decoder = verdict_of(small_model(model_type, is_decoder=True), Path(folder) / "decoder")
             reason = f"{as_decoder.kind} {as_decoder.reason}".strip()
             verdict = Verdict(verdict.kind, f"{verdict.reason}; with `is_decoder`: {reason}")
+    return Verdict(verdict.kind, _one_line(verdict.reason))
+
+
+def _verdict_without_weights(model_type: str) -> Verdict:
+    """What becomes of a checkpoint of a type whose models cannot even be made."""
+    import torch
+    from safetensors.torch import save_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        small_config(model_type, {}, fill=True).save_pretrained(folder)
+        save_file({"none": torch.zeros(1)}, Path(folder) / "model.safetensors", {"format": "pt"})
+        verdict = verdict_of_folder(Path(folder))
     return Verdict(verdict.kind, _one_line(verdict.reason))
 
 

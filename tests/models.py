@@ -11,7 +11,7 @@ VOCABULARY = 96
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gpt_neox": {"tie_word_embeddings": False},
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4},
+    "gpt2": {},
     "llama": {"num_key_value_heads": 2, "tie_word_embeddings": True},
     "mistral": {"num_key_value_heads": 2, "sliding_window": 3},
     "bloom": {},  # ALiBi: its attention cannot be replaced
@@ -19,14 +19,21 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
-def save_model(architecture: str, folder: Path, vocabulary: int = VOCABULARY, positions: int = 32) -> Path:
-    """A model whose predictions are confident, as those of a trained one are."""
+def save_model(
+    architecture: str,
+    folder: Path,
+    vocabulary: int = VOCABULARY,
+    positions: int = 32,
+    layers: int = 2,
+    width: int = 32,
+) -> Path:
+    """A model whose predictions are confident, as those of a trained one are; more so the wider it is."""
     torch.manual_seed(11)
     common = {
         "vocab_size": vocabulary,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
+        "hidden_size": width,
+        "intermediate_size": width * 3 // 2,
+        "num_hidden_layers": layers,
         "num_attention_heads": 4,
         "max_position_embeddings": positions,
         "bos_token_id": 1,

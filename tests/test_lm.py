@@ -314,6 +314,14 @@ def test_models_that_cannot_be_used(tmp_path: Path) -> None:
     assert find_model(str(good)).load().n_embeddings == VOCABULARY
 
 
+def test_a_model_of_several_texts(tmp_path: Path) -> None:
+    """What its layers are, ``transformers`` does not say."""
+    model = save_model("llama", tmp_path / "m")
+    _change_config(model, model_type="musicgen")
+    with pytest.raises(InputError, match="cannot be loaded: Multiple valid text configs"):
+        find_model(str(model))
+
+
 @pytest.mark.parametrize("device", ["warp", "meta", "xpu", "cuda:7", "cpu:3", "mps:1", "", "cpu,,cpu"])
 def test_devices_that_are_not_here(tmp_path: Path, device: str) -> None:
     if device == "cuda:7" and torch.cuda.device_count() > 7:

@@ -111,11 +111,12 @@ def find_model(
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
         # What is read later is of the same commit, whatever a branch of the hub comes to mean.
         commit = None if folder.is_dir() else Path(hf_hub_download(name, "config.json", revision=revision)).parent.name
+        n_layers = getattr(config.get_text_config(), "num_hidden_layers", None)  # which of several may not be clear
     except InputError:
         raise
     except Exception as error:
         raise _unusable(name, error) from error
-    if getattr(config.get_text_config(), "num_hidden_layers", 1) == 0:
+    if n_layers == 0:
         raise InputError(f"model {name}: has no layers (num_hidden_layers in config.json is 0)")
     chosen = "float32" if dtype == "auto" else dtype
     identity = ModelName(label=label, revision=commit or _content_hash(folder), dtype=chosen)

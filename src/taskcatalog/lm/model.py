@@ -4,7 +4,7 @@ Shape legend: B prompts, D hidden width, V output width of the model (often abov
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -69,6 +69,15 @@ class LanguageModel(Protocol):
         """The logits of some ids, in float32, of such states."""
 
 
+@dataclass(frozen=True)
+class _Setup:
+    """How a model is run."""
+
+    trunk: Any
+    """The model without its output layer, for last hidden states; or all of it, for logits in their place."""
+    way: Way
+
+
 class TransformersModel:
     """A model of the ``transformers`` library, ready to be asked on one device: in the first way of running it that
     gives what the model gives of whole prompts.
@@ -80,71 +89,90 @@ class TransformersModel:
         self.name = name
         self.device = model.device
         self._model: Any = model.eval().requires_grad_(False)
-        self.way: Way
         try:
             self.n_embeddings = int(self._model.get_input_embeddings().weight.shape[0])
             plain = probe(self._model, self.n_embeddings)
+            self.output_width = plain.answers[0].logits.shape[1]
+            self.longest_prompt = plain.longest
+            self._n_layers = largest(self._config, "num_hidden_layers") or 1
             use_here(self._model)
-            self._choose_way(plain)
+            self._setup = self._best_setup(plain)
         except InputError as error:
             raise InputError(f"model {name.label}: {error}") from error
         except Exception as error:  # the code of a model may raise anything
             if is_out_of_memory(error):
                 raise
             raise InputError(f"model {name.label}: cannot be run: {reason_of(error)}") from error
-        self.longest_prompt = plain.longest
+
+    @property
+    def way(self) -> Way:
+        return self._setup.way
 
     def n_positions(self, tree: PrefixTree) -> int:
         return tree.branches.size + len(tree.leaf_ids) if self.way == "whole prompts" else tree.n_positions
 
     def last_hidden(self, tree: PrefixTree) -> Tensor:
-        if self.way == "packed":
-            return packed.last_hidden(self._trunk, tree, self.device, self._n_layers)
-        if self.way == "level by level":
-            return stepwise.last_hidden(self._trunk, tree, self.device)
-        return whole.last_hidden(self._trunk, tree, self.device)
+        return self._last_hidden(self._setup, tree)
 
     def logits(self, hidden_BD: Tensor, columns: slice = slice(None)) -> Tensor:
-        return (self._head(hidden_BD, columns) if self._ends_in_known_head else hidden_BD[:, columns]).float()
+        return self._logits(self._setup, hidden_BD, columns)
 
     @property
     def bytes_per_token(self) -> int:
         return Shape.of(self._model.config).numbers_per_token * int(self._model.dtype.itemsize)
 
-    def _choose_way(self, plain: Probe) -> None:
-        """Raises InputError where none gives the plain answers."""
-        self.output_width = plain.answers[0].logits.shape[1]
-        config = self._model.config.get_text_config()
-        self._n_layers = largest(config, "num_hidden_layers") or 1
+    @property
+    def _config(self) -> Any:
+        """That of the part that reads text."""
+        return self._model.config.get_text_config()
+
+    def _last_hidden(self, setup: _Setup, tree: PrefixTree) -> Tensor:
+        if setup.way == "packed":
+            return packed.last_hidden(setup.trunk, tree, self.device, self._n_layers)
+        if setup.way == "level by level":
+            return stepwise.last_hidden(setup.trunk, tree, self.device)
+        return whole.last_hidden(setup.trunk, tree, self.device)
+
+    def _logits(self, setup: _Setup, hidden_BD: Tensor, columns: slice) -> Tensor:
+        are_logits = setup.trunk is self._model
+        return (hidden_BD[:, columns] if are_logits else self._head(hidden_BD, columns)).float()
+
+    def _best_setup(self, plain: Probe) -> _Setup:
+        """The first that gives the plain answers. Raises InputError where none does."""
         # Which of equally good tokens a sparse attention sees may depend on how many there are: rarely, so that a probe
         # may not show it.
-        picks_tokens = 0 < largest(config, "index_topk") < plain.longest
+        picks_tokens = 0 < largest(self._config, "index_topk") < plain.longest
+        ways: list[Way] = [] if picks_tokens else ["packed", "level by level"]
         # Most models end in one linear layer, so D numbers say as much as V logits do. For one that does more
         # than is known here, its logits stand in for the hidden states.
-        for is_known, trunk in ((True, self._model.base_model), (False, self._model)):
-            self._ends_in_known_head, self._trunk, self.way = is_known, trunk, "whole prompts"
-            if not self._agrees(plain):
-                continue
-            for way in get_args(Way)[2 if picks_tokens else 0 :]:
-                self.way = way
-                if self._agrees(plain):
-                    return
+        for trunk in (self._model.base_model, self._model):
+            slowest = _Setup(trunk, "whole prompts")
+            if self._agrees(slowest, plain):
+                faster = (_Setup(trunk, way) for way in ways)
+                return next((setup for setup in faster if self._agrees(setup, plain)), slowest)
         if plain.is_exact:
             raise InputError("does not give the same when it is asked again")
+        return slowest
 
-    def _agrees(self, plain: Probe) -> bool:
-        """Whether it gives the plain answers as it is set up now; its attention is replaced if it does when packed."""
+    def _agrees(self, setup: _Setup, plain: Probe) -> bool:
+        """Whether a model that is run so gives the plain answers; its attention is replaced if it does when packed."""
+
+        def run(tree: PrefixTree) -> Tensor:
+            return self._logits(setup, self._last_hidden(setup, tree), slice(None))
+
+        if setup.way != "packed":
+            return plain.agrees(run)
         implementation = self._model.config._attn_implementation
-        if self.way == "packed":
-            try:
-                self._model.set_attn_implementation(packed.ATTENTION)
-            except Exception:  # it may not allow it, in one of many ways
-                return False
-        if plain.agrees(lambda tree: self.logits(self.last_hidden(tree))):
-            return True
-        if self.way == "packed":
+        try:
+            self._model.set_attn_implementation(packed.ATTENTION)
+            agrees = plain.agrees(run)
+        except Exception as error:  # it may not allow it, in one of many ways
+            if is_out_of_memory(error):
+                raise
+            agrees = False
+        if not agrees:
             self._model.set_attn_implementation(implementation)
-        return False
+        return agrees
 
     def _head(self, hidden_BD: Tensor, columns: slice) -> Tensor:
         head = self._model.get_output_embeddings()
@@ -156,7 +184,7 @@ class TransformersModel:
 
     def _finished(self, logits: Tensor) -> Tensor:
         """What some models do after the linear layer."""
-        config = self._model.config.get_text_config()
+        config = self._config
         if scale := getattr(config, "logit_scale", None):  # Cohere
             logits = logits * scale
         if scale := getattr(config, "logits_scaling", None):  # Granite
