@@ -5,13 +5,16 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types faults bench clean
+.PHONY: demo test slow lint types faults bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/taskcatalog demo
 
 test: $(INSTALLED)
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -m "not slow"
+
+slow: $(INSTALLED)
+	$(BIN)/pytest -n 2 -m slow --ignore tests/faults
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

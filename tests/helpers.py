@@ -9,6 +9,7 @@ import numpy as np
 from click.testing import CliRunner, Result
 
 from taskcatalog.cli import main
+from taskcatalog.embedded.standard_library import standard_library_sources
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -20,6 +21,11 @@ def tree(folder: Path) -> dict[str, str]:
 def texts_of(path: Path, limit: int) -> list[str]:
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line)["text"] for _, line in zip(range(limit), lines, strict=False)]
+
+
+def library_texts(limit: int) -> list[str]:
+    """Real text that is everywhere: so many source files of Python's standard library."""
+    return [path.read_text(encoding="utf-8") for path in standard_library_sources()[:limit]]
 
 
 def write_jsonl(path: Path, texts: list[str], field: str = "text") -> Path:

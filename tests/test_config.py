@@ -39,7 +39,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Pa
         ("n: &lengths [3]\nworkers: 1", {"trigrams"}),
         ("n: !!int 3", {"trigrams"}),
         ("min_prefix_count: 7\nmin-share: .25\nmemory: 500MB\nforce: yes\nn: 2", {"bigrams"}),
-        ("memory: 1000000000\nforce: true\nn: 2\n", {"bigrams"}),
+        ("memory: 1GB\nforce: true\nn: 2\n", {"bigrams"}),
         ("\ufeffn: 2\r\nforce: off\r\n", {"bigrams"}),
         ("", {"bigrams", "trigrams"}),
         ("# nothing but a comment\n---\n", {"bigrams", "trigrams"}),

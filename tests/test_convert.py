@@ -26,7 +26,7 @@ from upath import UPath
 
 import taskcatalog as tc
 from faults.kills import command, kill_ever_later, kill_until_done, run
-from helpers import answer, refusal, texts_of, tree, write_jsonl
+from helpers import answer, library_texts, refusal, tree, write_jsonl
 from taskcatalog.corpus.stores.store import Store
 from taskcatalog.corpus.stores.token_store import TokenStore
 from taskcatalog.errors import ConflictError, InputError, SettingsError
@@ -113,13 +113,11 @@ def open_options(kind: str, dtype: Any, tokenizer: str, length: int) -> tc.Store
 
 
 @pytest.fixture(scope="module")
-def store(shared: Path, demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real text in enough tokens for several pieces."""
     folder = tmp_path_factory.mktemp("store")
-    texts = texts_of(shared / "corpus/mix_first2000.jsonl.gz", 500)
-    texts = [text.replace("<|endoftext|>", "") for text in texts]  # of which each would be an id
     settings = tc.TokenizeSettings(sequence_length=256)
-    tc.tokenize(write_jsonl(folder / "a.jsonl", texts), folder / "store", str(demo_data), settings)
+    tc.tokenize(write_jsonl(folder / "a.jsonl", library_texts(200)), folder / "store", str(demo_data), settings)
     return folder / "store"
 
 

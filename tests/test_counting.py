@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import taskcatalog as tc
-from helpers import answer, refusal, tree
+from helpers import answer, library_texts, refusal, tree, write_jsonl
 from taskcatalog.catalog.folder import Corpus
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.schemas import ngram_table, prefix_table, top_table
@@ -360,13 +360,13 @@ def test_golden_results(shared: Path, tmp_path: Path, memory: str, workers: int)
             assert catalogue.sql(query).fetchall() == [(over,)]
 
 
-def test_same_bytes_whatever_the_limits(shared: Path, tmp_path: Path) -> None:
-    source = shared / "mds/pile_layout_zstd"
-    options = tc.StoreOptions(tokenizer=str(shared / "tokenizers/gpt_neox_20b"))
+def test_same_bytes_whatever_the_limits(demo_data: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    tc.tokenize(write_jsonl(tmp_path / "a.jsonl", library_texts(120)), store, str(demo_data))
     trees = []
-    for i, (memory, workers) in enumerate([("8GB", 1), ("8GB", 2), ("5MB", 2)]):
+    for i, (memory, workers) in enumerate([("8GB", 1), ("8GB", 2), ("1MB", 2)]):
         out = tmp_path / str(i)
-        tc.ngrams(source, out, tc.NgramSettings(min_prefix_count=20), options=options, memory=memory, workers=workers)
+        tc.ngrams(store, out, tc.NgramSettings(min_prefix_count=20), memory=memory, workers=workers)
         trees.append(tree(out))
     assert trees[0] == trees[1] == trees[2]
     n_counting = [name for name in Ledger.read(tmp_path / "0/ngrams").parts if name.startswith("count-")]

@@ -11,7 +11,7 @@ import pytest
 from upath import UPath
 
 import taskcatalog as tc
-from helpers import texts_of, tree, write_jsonl
+from helpers import library_texts, tree, write_jsonl
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.corpus.stores import id_file
 from taskcatalog.corpus.stores.id_file import IdFiles, NumberFile
@@ -187,12 +187,13 @@ def reads_within_bounds(path: Path) -> bool:
     return True
 
 
-def test_options_that_do_not_fit(tmp_path: Path, demo_data: Path, shared: Path) -> None:
+def test_options_that_do_not_fit(tmp_path: Path, demo_data: Path) -> None:
     (tmp_path / "a.txt").write_text("import os\n" * 100)
     tc.tokenize(tmp_path / "a.txt", tmp_path / "store", str(demo_data))
     np.arange(10, dtype=np.uint16).tofile(tmp_path / "a.bin")
     write_datatrove(tmp_path / "a.ds", [[1]], 2)
-    mds = shared / "mds/pile_layout_raw"
+    mds = tmp_path / "mds"
+    tc.convert(tmp_path / "a.bin", mds, tc.ConvertSettings(format="mds"), options=tc.StoreOptions(sequence_length=5))
     refused: list[tuple[Path, dict[str, Any], str]] = [
         (tmp_path / "store", {"id_dtype": "uint16"}, "store: a token store has its own tokenizer and type of ids"),
         (tmp_path / "store", {"tokenizer": str(demo_data)}, "store: a token store has its own tokenizer"),
@@ -292,9 +293,9 @@ def test_remote_datatrove(tmp_path: Path, remote: UPath) -> None:
     same_stores(tc.open_store(tmp_path / "1.ds"), tc.open_store(str(remote / "1.ds")))
 
 
-def test_remote_token_store(shared: Path, demo_data: Path, tmp_path: Path, remote: UPath) -> None:
+def test_remote_token_store(demo_data: Path, tmp_path: Path, remote: UPath) -> None:
     """Of several parts, counted from there to the same tables."""
-    texts = texts_of(shared / "corpus/mix_first2000.jsonl.gz", 400)
+    texts = library_texts(250)
     sources = [write_jsonl(tmp_path / f"{i}.jsonl", texts[i::4]) for i in range(4)]
     tc.tokenize(sources, tmp_path / "store", str(demo_data))
     upload_all(tmp_path / "store", remote / "store")

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 import taskcatalog as tc
 from faults.kills import command, kill_once
-from helpers import invoke, refusal, texts_of, tree, write_jsonl
+from helpers import invoke, library_texts, refusal, tree, write_jsonl
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.vocabulary import Vocabulary
 from taskcatalog.corpus.documents.batch import LONG_TEXT
@@ -38,23 +38,31 @@ def expected_ids(tokenizer: Path, texts: list[str], before: list[int], after: li
     return [before + reference.encode(text, add_special_tokens=False).ids + after for text in texts]
 
 
+@pytest.fixture(scope="module", params=["demo", "gpt_neox_20b", "olmo_dolma2"])
+def tokenizer(request: pytest.FixtureRequest, demo_data: Path) -> Path:
+    """The folder of a real tokenizer."""
+    if request.param == "demo":
+        return demo_data
+    shared: Path = request.getfixturevalue("shared")
+    return shared / "tokenizers" / request.param
+
+
 @pytest.mark.parametrize("separator", ["end", "both", "none"])
-@pytest.mark.parametrize("tokenizer", ["gpt_neox_20b", "olmo_dolma2"])
-def test_tokens_are_those_of_the_tokenizer(shared: Path, tmp_path: Path, tokenizer: str, separator: str) -> None:
-    texts = [*texts_of(shared / "corpus/mix_first2000.jsonl.gz", 150), "", "<|endoftext|>inside", "e\u0301\x00"]
-    path = shared / "tokenizers" / tokenizer / "tokenizer.json"
-    sources = [write_jsonl(tmp_path / "a.jsonl", texts[:70]), write_jsonl(tmp_path / "b.jsonl.gz", texts[70:])]
+def test_tokens_are_those_of_the_tokenizer(tmp_path: Path, tokenizer: Path, separator: str) -> None:
+    texts = [*library_texts(60), "", "<|endoftext|>inside", "e\u0301\x00", "naïve — 北京 🎉"]
+    path = tokenizer / "tokenizer.json"
+    sources = [write_jsonl(tmp_path / "a.jsonl", texts[:25]), write_jsonl(tmp_path / "b.jsonl.gz", texts[25:])]
     settings = tc.TokenizeSettings(separator=separator, sequence_length=100)  # type: ignore[arg-type]
-    store = tc.tokenize(sources, tmp_path / "store", str(path.parent), settings, workers=2)
+    store = tc.tokenize(sources, tmp_path / "store", str(tokenizer), settings, workers=2)
     end = store.corpus.end_of_text
-    assert end == {"gpt_neox_20b": 0, "olmo_dolma2": 100_257}[tokenizer]
+    assert end == (100_257 if tokenizer.name == "olmo_dolma2" else 0)
     documents = expected_ids(path, texts, [end] * (separator == "both"), [end] * (separator != "none"))
     assert all_tokens(store) == [id_ for document in documents for id_ in document]
     starts = store.read(0, store.n_sequences).document_starts
     assert starts is not None
     lengths = [len(document) for document in documents]
     assert starts.tolist() == (np.cumsum(lengths) - lengths).tolist()
-    assert store.read(0, 1).tokens.dtype == (np.uint16 if tokenizer == "gpt_neox_20b" else np.uint32)
+    assert store.read(0, 1).tokens.dtype == (np.uint32 if tokenizer.name == "olmo_dolma2" else np.uint16)
     assert tc.verify(tmp_path / "store") == []
 
 
@@ -69,13 +77,13 @@ def test_documents_know_where_they_came_from(demo_data: Path, tmp_path: Path) ->
     assert [(Path(row["source"]).name, row["place"], row["start"]) for row in index] == [("a.txt", 0, 0)]
 
 
-def test_same_bytes_whatever_the_workers(shared: Path, demo_data: Path, tmp_path: Path) -> None:
+def test_same_bytes_whatever_the_workers(demo_data: Path, tmp_path: Path) -> None:
     """Enough text for several parts."""
-    texts = texts_of(shared / "corpus/mix_first2000.jsonl.gz", 900)
+    texts = library_texts(270)
     sources = tmp_path / "sources"
     sources.mkdir()
-    for i in range(0, 900, 100):
-        write_jsonl(sources / f"{i:03d}.jsonl", texts[i : i + 100])
+    for i in range(0, 270, 30):
+        write_jsonl(sources / f"{i:03d}.jsonl", texts[i : i + 30])
     for workers in (1, 2):
         tc.tokenize(sources, tmp_path / str(workers), str(demo_data), workers=workers)
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / w).rglob("*") if p.is_file()} for w in "12")
@@ -178,9 +186,9 @@ ODD = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["gpt_neox_20b", "olmo_dolma2"])
-def vocabulary(request: pytest.FixtureRequest, shared: Path) -> Vocabulary:
-    return Vocabulary.read(shared / "tokenizers" / request.param / "tokenizer.json")
+@pytest.fixture(scope="module")
+def vocabulary(tokenizer: Path) -> Vocabulary:
+    return Vocabulary.read(tokenizer / "tokenizer.json")
 
 
 def assert_same_ids(vocabulary: Vocabulary, texts: list[str], fast: Encoder | None = None) -> None:
@@ -188,6 +196,10 @@ def assert_same_ids(vocabulary: Vocabulary, texts: list[str], fast: Encoder | No
     reference = ReferenceEncoder(vocabulary).encode(texts)
     assert np.array_equal(fast_ids.ends, reference.ends)
     assert np.array_equal(fast_ids.ids, reference.ids)
+
+
+def test_engines_agree_on_source_code(vocabulary: Vocabulary) -> None:
+    assert_same_ids(vocabulary, library_texts(200))
 
 
 @pytest.mark.parametrize("corpus", ["mix_first2000", "c4_sample", "qa_short"])
@@ -277,9 +289,9 @@ def test_engines_that_differ_in_the_middle_of_a_corpus(tmp_path: Path, capfd: py
 # --- long documents ----------------------------------------------------------------------------------------------
 
 
-def test_long_texts_are_cut_where_nothing_changes(vocabulary: Vocabulary, shared: Path) -> None:
+def test_long_texts_are_cut_where_nothing_changes(vocabulary: Vocabulary) -> None:
     encoder = FastEncoder(vocabulary)
-    text = "\n".join(texts_of(shared / "corpus/mix_first2000.jsonl.gz", 100))
+    text = "\n".join(library_texts(30))
     whole = encoder.encode([text]).ids
     generator = random.Random(5)
     for _ in range(30):
@@ -292,9 +304,11 @@ def test_long_texts_are_cut_where_nothing_changes(vocabulary: Vocabulary, shared
     assert cut_before(" " * 50_000, encoder.encode) is None
 
 
-def test_a_text_that_begins_with_a_space_of_its_own_is_not_cut(stories: Path) -> None:
+def test_a_text_that_begins_with_a_space_of_its_own_is_not_cut(tmp_path: Path) -> None:
     """This tokenizer puts a space in front of every text: two halves never have the ids of the whole."""
-    encoder = ReferenceEncoder(Vocabulary.read(stories / "tokenizer.json"))
+    tokenizer = byte_level(tmp_path / "t.json", normalizers.Prepend(" "))
+    encoder = ReferenceEncoder(Vocabulary.read(tokenizer))
+    assert len(encoder.encode(["ab"]).ids) == 3
     assert cut_before("once upon a time " * 5_000, encoder.encode) is None
 
 
@@ -321,9 +335,9 @@ def test_documents_longer_than_memory_is_meant_to_hold(tmp_path: Path, demo_data
 # --- parts -------------------------------------------------------------------------------------------------------
 
 
-def test_inside_one_large_file(shared: Path, demo_data: Path, tmp_path: Path) -> None:
+def test_inside_one_large_file(demo_data: Path, tmp_path: Path) -> None:
     """Workers share a file of lines; every document keeps the number of its line."""
-    texts = texts_of(shared / "corpus/mix_first2000.jsonl.gz", 1_000)
+    texts = library_texts(330)
     source = write_jsonl(tmp_path / "a.jsonl", texts)
     store = tc.tokenize(source, tmp_path / "two", str(demo_data), workers=2)
     parts = sorted((tmp_path / "two/documents").iterdir())
