@@ -21,7 +21,7 @@ FLOORS = [
     ["cluster"],
     ["display"],
     ["catalog"],
-    ["progress", "sizes", "storage"],
+    ["compiled", "progress", "sizes", "storage"],
     ["settings", "terminal"],
     ["errors", "version"],
 ]

@@ -8,7 +8,8 @@ head stand together, ascending by payload; ``starts[h]`` is where head h begins.
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from taskcatalog.compiled import compiled
 
 _SMALL_BUCKET, _MIDDLE_BUCKET, _LARGE_BUCKET = 48, 128, 4_096
 """Grams up to which a bucket is sorted by insertion, by comparison, and by digits of 8 bits."""
@@ -16,14 +17,14 @@ _DIGIT_BITS = 11
 _MOST_DIGIT_COUNTS = -(-64 // _DIGIT_BITS) << _DIGIT_BITS
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_heads(tokens: Any, counts: Any) -> None:
     """Adds to ``counts`` (heads,) how many n-grams begin with each head: one at every token."""
     for token in tokens:
         counts[token] += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def scatter_payloads(
     tokens: Any, ends: Any, n_grams: int, n: int, bits: int, end_id: int, places: Any, high: Any, low: Any
 ) -> None:
@@ -46,7 +47,7 @@ def scatter_payloads(
         start = end
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sort_and_count(
     starts: Any, first: int, last: int, high: Any, low: Any, payload_bits: int, most_scratch: int, counts: Any,
     unique_ends: Any,
@@ -86,21 +87,21 @@ def sort_and_count(
         unique_ends[head] = write
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _is_same(high: Any, low: Any, i: int, j: int) -> Any:
     if high is not None and high[i] != high[j]:
         return False
     return low[i] == low[j]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _is_less(high_a: Any, low_a: Any, i: int, high_b: Any, low_b: Any, j: int) -> Any:
     if high_a is not None and high_a[i] != high_b[j]:
         return high_a[i] < high_b[j]
     return low_a[i] < low_b[j]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sort_bucket(values: Any, n_bits: int, scratch: Any, digit_counts: Any) -> None:
     if len(values) <= _SMALL_BUCKET:
         _insertion_sort(values)
@@ -110,7 +111,7 @@ def _sort_bucket(values: Any, n_bits: int, scratch: Any, digit_counts: Any) -> N
         _radix_sort(values, n_bits, scratch, digit_counts, 8 if len(values) <= _LARGE_BUCKET else _DIGIT_BITS)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _insertion_sort(values: Any) -> None:
     for i in range(1, len(values)):
         value = values[i]
@@ -121,7 +122,7 @@ def _insertion_sort(values: Any) -> None:
         values[j] = value
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _radix_sort(values: Any, n_bits: int, scratch: Any, counts: Any, digit_bits: int) -> None:
     """Least significant digit first; a digit that all values share costs nothing but its counting.
 
@@ -157,7 +158,7 @@ def _radix_sort(values: Any, n_bits: int, scratch: Any, counts: Any, digit_bits:
         values[:] = source
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sort_pairs(high: Any, low: Any, high_bits: int, scratch_high: Any, scratch: Any, digit_counts: Any) -> None:
     if len(low) <= _SMALL_BUCKET:
         _insertion_sort_pairs(high, low)
@@ -169,7 +170,7 @@ def _sort_pairs(high: Any, low: Any, high_bits: int, scratch_high: Any, scratch:
         _radix_sort_pairs(high, low, high_bits, scratch_high, scratch, digit_counts, digit_bits)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _insertion_sort_pairs(high: Any, low: Any) -> None:
     for i in range(1, len(low)):
         value_high, value = high[i], low[i]
@@ -180,7 +181,7 @@ def _insertion_sort_pairs(high: Any, low: Any) -> None:
         high[j], low[j] = value_high, value
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _heap_sort_pairs(high: Any, low: Any) -> None:
     size = len(low)
     for start in range(size // 2 - 1, -1, -1):
@@ -191,7 +192,7 @@ def _heap_sort_pairs(high: Any, low: Any) -> None:
         _sift_down(high, low, 0, end)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sift_down(high: Any, low: Any, parent: int, size: int) -> None:
     while 2 * parent + 1 < size:
         child = 2 * parent + 1
@@ -204,7 +205,7 @@ def _sift_down(high: Any, low: Any, parent: int, size: int) -> None:
         parent = child
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _radix_sort_pairs(
     keys: Any, others: Any, n_bits: int, scratch_keys: Any, scratch_others: Any, counts: Any, digit_bits: int
 ) -> None:
@@ -234,7 +235,7 @@ def _radix_sort_pairs(
         keys[:], others[:] = scratch_keys[:n], scratch_others[:n]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def merge_two(
     starts_a: Any, high_a: Any, low_a: Any, counts_a: Any, starts_b: Any, high_b: Any, low_b: Any, counts_b: Any,
     starts: Any, high: Any, low: Any, counts: Any,
@@ -284,7 +285,7 @@ _LN_2 = 0.6931471805599453
 _ROOT_HALF = 0.7071067811865476
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _times_log(count: float) -> float:
     """c ln c, from sums and products alone, so that every machine gets the same bits; log functions differ.
 
@@ -311,7 +312,7 @@ def _times_log(count: float) -> float:
 _TIMES_LOG = np.array([0.0, 0.0, *(_times_log.py_func(float(count)) for count in range(2, 1_024))])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def decode(first_head: int, starts: Any, high: Any, low: Any, bits: int, ids: Any) -> None:
     """The ids (n, grams) of grams in order, those of head ``first_head + i`` from ``starts[i]`` on."""
     n = len(ids)
@@ -329,7 +330,7 @@ def decode(first_head: int, starts: Any, high: Any, low: Any, bits: int, ids: An
             ids[0, row] = first_head + i
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def group(
     ids: Any, counts: Any, end_id: int, is_last: bool, prefix: Any, sums: Any, entropy: Any,
     shorter_ids: Any, shorter_counts: Any, prefix_ids: Any, prefix_numbers: Any, prefix_entropies: Any,

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from numba import njit
+from taskcatalog.compiled import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def copy_values(raw: Any, starts: Any, sizes: Any, target: Any) -> None:
     """Copies the bytes of values, wherever they start, one after the other. All arrays but the bytes are (values,)."""
     at = 0
@@ -17,7 +17,7 @@ def copy_values(raw: Any, starts: Any, sizes: Any, target: Any) -> None:
         at += sizes[i]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def copy_stretches(source: Any, starts: Any, lengths: Any, target: Any, target_starts: Any) -> None:
     """Copies stretches of one array to places in another. Starts and lengths are (stretches,)."""
     for i in range(len(starts)):
