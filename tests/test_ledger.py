@@ -217,6 +217,19 @@ def test_a_kill_while_an_output_is_set_aside(tmp_path: Path, moved: int) -> None
     assert not aside.exists()
 
 
+def test_an_output_that_cannot_be_set_aside_stays(tmp_path: Path) -> None:
+    """Here because a file stands where a folder is to be."""
+    finished(tmp_path / "out")
+    (tmp_path / "out/.replaced").mkdir()
+    (tmp_path / "out/.replaced/files").write_text("mine")
+    before = tree(tmp_path / "out")
+    with pytest.raises(OSError, match="Not a directory"):
+        begin(tmp_path / "out", {"n": 4}, force=True)
+    assert tree(tmp_path / "out") == before
+    begin(tmp_path / "out").__exit__(None)
+    assert tree(tmp_path / "out") == before
+
+
 def test_files_of_others_stay_in_a_folder_of_a_stage(tmp_path: Path) -> None:
     out = tmp_path / "out"
     mine = [

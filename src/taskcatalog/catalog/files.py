@@ -106,10 +106,19 @@ def move_files(moves: Iterable[tuple[Path, Path]]) -> None:
     for source, target in moves:
         make_folder(target.parent)
         with naming(source):
-            shutil.move(source, target)
+            _move(source, target)
         folders |= {source.parent, target.parent}
     for folder in folders:
         flush(folder)
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.move(source, target)  # to another file system, where somebody has put a link
 
 
 @contextmanager

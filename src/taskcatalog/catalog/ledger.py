@@ -288,7 +288,12 @@ class Ledger:
         """
         replaced = Replaced(self.folder)
         if self.is_under_way and not replaced.exists():
-            replaced.set_aside(self._set_aside_names())
+            try:
+                replaced.set_aside(self._set_aside_names())
+            except BaseException:
+                if replaced.exists():
+                    self._restored()
+                raise
             return new
         self._remove_all()
         if not replaced.exists() or self.read(replaced.folder)._difference(new, self._stage.defaults) is not None:
