@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,22 @@ def test_an_encoding_that_lacks_characters(catalogue: Path) -> None:
     done = run("complete", catalogue, "import", env=ENVIRONMENT | {"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
     assert rb"\xb7os" in done.stdout
+
+
+def test_closed_streams(demo_data: Path, tmp_path: Path) -> None:
+    """Workers get pipes, and no pipe may stand where a standard stream was."""
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text("import os\n" * 200_000)
+    given = [
+        "tokenize",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "store"),
+        "--tokenizer",
+        str(demo_data),
+        "--workers",
+        "2",
+    ]
+    quoted = shlex.join([*COMMAND, *given])
+    assert subprocess.run(["sh", "-c", f"{quoted} <&- >&- 2>&-"], env=ENVIRONMENT).returncode == 0
+    assert taskcatalog.open_store(tmp_path / "store").n_tokens > 100_000

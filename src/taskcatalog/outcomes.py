@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from taskcatalog.errors import SettingsError, TaskcatalogError
-from taskcatalog.terminal import SCREEN, one_line, warn
+from taskcatalog.terminal import SCREEN, one_line, open_streams, warn
 
 _NEEDED_BY_MODELS = ("torch", "transformers", "safetensors")
 _OUT_OF_MEMORY = ("OutOfMemoryException", "OutOfMemoryError")
@@ -27,6 +27,7 @@ class Commands(click.Group):
     def main(self, args: Sequence[str] | None = None, **options: Any) -> NoReturn:  # type: ignore[override]
         """Runs a command; whatever goes wrong is one line on the standard error stream, and an exit code."""
         options["standalone_mode"] = False
+        open_streams()
         try:
             code = super().main(args, **options)
             SCREEN.flush()

@@ -25,6 +25,15 @@ def one_line(text: str) -> str:
     return printable(" ".join(line.strip(" \t\r") for line in text.strip().split("\n")))
 
 
+def open_streams() -> None:
+    """Opens what a caller has closed of the three standard streams, to nowhere: the next file would take its place."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def say(text: str) -> None:
     """A line on the standard output."""
     SCREEN.write(text + "\n")
