@@ -7,6 +7,7 @@ file gets the characters as they are; the standard error stream never does, as i
 
 import os
 import sys
+from pathlib import Path
 from typing import TextIO, cast
 
 _READER_GONE = 141
@@ -32,6 +33,9 @@ def open_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    nowhere = Path(os.devnull)
+    sys.stdout = sys.stdout or nowhere.open("w")
+    sys.stderr = sys.stderr or nowhere.open("w")
 
 
 def say(text: str) -> None:
