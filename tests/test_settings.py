@@ -165,3 +165,17 @@ def test_workers(workers: Any) -> None:
 def test_sizes(text: Any) -> None:
     with pytest.raises(tc.SettingsError, match="is not a size"):
         parse_size(text)
+
+
+@pytest.mark.parametrize("settings", [{"n": 2}, [], "", 0, tc.ScanSettings()])
+def test_settings_of_another_kind(settings: Any, tmp_path: Path) -> None:
+    with pytest.raises(tc.SettingsError, match=r"settings are .*: give NgramSettings\(…\), or leave them out"):
+        tc.ngrams(tmp_path, tmp_path / "c", settings)
+
+
+def test_an_empty_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a variable of a shell that was not set: it does not mean the folder where one happens to be."""
+    monkeypatch.chdir(tmp_path)
+    for call in (lambda: tc.tokenize("", "s", "t"), lambda: tc.ngrams("", "c"), lambda: tc.tokenize("a", "", "t")):
+        with pytest.raises(tc.InputError, match="'' is no name of a file or folder"):
+            call()

@@ -31,7 +31,7 @@ from taskcatalog.counting.runs import Grams, MemoryRun, merge
 from taskcatalog.counting.stage import NgramSettings
 from taskcatalog.counting.tables import table_parts, write_tables
 from taskcatalog.errors import SettingsError
-from taskcatalog.settings import POSITIVE, Between, Settings, checked
+from taskcatalog.settings import POSITIVE, Between, Settings, checked, given_or_default
 from taskcatalog.sizes import MOST_WORKERS, check_memory, memory_budget, worker_count
 from taskcatalog.storage import AnyPath
 
@@ -92,7 +92,7 @@ def plan(
 
     Raises InputError for a store that cannot be read, SettingsError for an empty one.
     """
-    settings, machine = settings or NgramSettings(), machine or Machine()
+    settings, machine = given_or_default(settings, NgramSettings), given_or_default(machine, Machine)
     tokens = checked("tokens", tokens, Annotated[int | None, POSITIVE])
     memory_budget(machine.memory)
     opened = open_store(store, options)

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from taskcatalog.errors import SettingsError
 
@@ -52,6 +52,18 @@ class Settings:
         for field in fields(self):  # type: ignore[arg-type]
             value = checked(field.name, getattr(self, field.name), hints[field.name])
             object.__setattr__(self, field.name, value)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def given_or_default(settings: S | None, kind: type[S]) -> S:
+    """The settings, or those by default for None. Raises SettingsError for what is no such settings."""
+    if settings is None:
+        return kind()
+    if not isinstance(settings, kind):
+        raise SettingsError(f"settings are {_shown(settings)}: give {kind.__name__}(…), or leave them out")
+    return settings
 
 
 def checked(name: str, value: Any, kind: Any) -> Any:

@@ -29,9 +29,12 @@ _FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError", "RepositoryNotF
 
 
 def locate(name: str | AnyPath) -> AnyPath:
-    """The path that a name or URL means. Raises InputError for a protocol that nothing here speaks."""
+    """The path that a name or URL means. Raises InputError for what can be none, and a protocol that nothing here
+    speaks."""
     if not isinstance(name, str):
         return name
+    if not name:  # as of a shell's variable that is not set
+        raise InputError("'' is no name of a file or folder: write . for this folder")
     try:
         name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:

@@ -22,7 +22,7 @@ from taskcatalog.counting.runs import Run, StoredRun
 from taskcatalog.counting.tables import table_parts, write_tables, write_unigrams
 from taskcatalog.counting.top import write_top_table
 from taskcatalog.progress import progress_bar
-from taskcatalog.settings import COUNT, SHARE, Between, Settings
+from taskcatalog.settings import COUNT, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import check_memory, memory_budget, worker_count
 from taskcatalog.storage import AnyPath
 
@@ -69,7 +69,7 @@ def ngrams(
     Raises InputError for a store that cannot be read, ConflictError where ``out`` holds something else
     (``force`` replaces the tables of other settings), SettingsError for less ``memory`` than the vocabulary needs.
     """
-    settings = settings or NgramSettings()
+    settings = given_or_default(settings, NgramSettings)
     budget, workers = memory_budget(memory), worker_count(workers)
     source = open_store(store, options)
     layout = _layout(source, settings)

@@ -52,7 +52,7 @@ class _Predictor(Asker[_Part]):
 
 def predict(
     catalog: str | Path,
-    models: str | Sequence[str],
+    models: str | Path | Sequence[str | Path],
     *,
     revision: str | None = None,
     revisions: Sequence[str] = (),
@@ -73,7 +73,7 @@ def predict(
     """
     folder = CatalogueFolder(Path(catalog))
     corpus = folder.corpus()
-    names = [models] if isinstance(models, str) else list(models)
+    names = [str(models)] if isinstance(models, str | Path) else list(map(str, models))
     names = [single for name in names for single in (PYTHIA if name == "pythia" else [name])]
     if revision is not None and revisions:
         raise SettingsError(f"revision {revision!r} and revisions {', '.join(revisions)}: give one or the other")

@@ -19,7 +19,7 @@ from taskcatalog.lm.load import Dtype, FoundModel, find_model
 from taskcatalog.lm.model import LanguageModel, ModelName
 from taskcatalog.lm.needs import Needs, needs
 from taskcatalog.progress import note
-from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings
+from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import check_memory, memory_budget
 from taskcatalog.storage import AnyPath
 from taskcatalog.tasks.asking import ask_everywhere
@@ -81,7 +81,7 @@ def scan(
     Raises InputError for a store or model that cannot be used, ConflictError where ``out`` holds a scan of
     the same model and prompt length made differently (``force`` replaces it).
     """
-    settings, budget = settings or ScanSettings(), memory_budget(memory)
+    settings, budget = given_or_default(settings, ScanSettings), memory_budget(memory)
     source = open_store(store, options)
     found = find_model(model, revision=revision, device=device, dtype=dtype, label=label)
     bos_id = _bos_id(found) if settings.bos else None

@@ -16,7 +16,7 @@ from taskcatalog.corpus.stores.store import Store
 from taskcatalog.corpus.stores.stream_store import DEFAULT_SEQUENCE_LENGTH as DEFAULT_SEQUENCE_LENGTH
 from taskcatalog.corpus.stores.token_store import STAGE, TokenStore
 from taskcatalog.errors import InputError, SettingsError
-from taskcatalog.settings import Between, Settings
+from taskcatalog.settings import Between, Settings, given_or_default
 from taskcatalog.storage import AnyPath, exists, is_file, locate
 
 IdType = Literal["uint16", "int32", "uint32", "int64", "uint64"]
@@ -47,7 +47,7 @@ def open_store(path: str | AnyPath, options: StoreOptions | None = None) -> Stor
     ``.idx`` is flat. Raises InputError where ``path`` is none of these, or is damaged, and SettingsError where
     an option does not fit what it is.
     """
-    options, path = options or StoreOptions(), locate(path)
+    options, path = given_or_default(options, StoreOptions), locate(path)
     if Ledger.exists(path) and Ledger.read(path).stage == STAGE.name:
         if options.tokenizer or options.id_dtype:
             raise SettingsError(f"{path}: a token store has its own tokenizer and type of ids: leave these options out")

@@ -30,7 +30,7 @@ from taskcatalog.corpus.tokenizing.encoders import Engine, EngineDiffersError, c
 from taskcatalog.corpus.tokenizing.stream import Stream, sample_texts, tokenize_stream
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.progress import note
-from taskcatalog.settings import Settings, checked
+from taskcatalog.settings import Settings, checked, given_or_default
 from taskcatalog.sizes import parse_size, worker_count
 from taskcatalog.storage import AnyPath, locate
 
@@ -94,7 +94,7 @@ def tokenize(
     Raises InputError for a source or tokenizer that cannot be read, ConflictError where ``out`` holds
     something else (``force`` replaces another run's output).
     """
-    settings = settings or TokenizeSettings()
+    settings = given_or_default(settings, TokenizeSettings)
     workers = worker_count(workers)
     checked("format", format, Literal["bin", "mds"])
     checked("engine", engine, AskedEngine)
