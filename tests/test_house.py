@@ -9,7 +9,6 @@ HOUSE = Path(taskcatalog.__file__).parent
 FLOORS = [
     ["__main__"],
     ["cli"],
-    ["arguments", "config", "outcomes"],
     ["embedded"],
     ["planning", "verification"],
     ["web"],

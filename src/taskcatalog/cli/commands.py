@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 import taskcatalog as tc
-from taskcatalog.arguments import Catalogue, Lengths, Text
-from taskcatalog.config import as_defaults, read_config
+from taskcatalog.cli.arguments import Catalogue, Lengths, Text
+from taskcatalog.cli.config import as_defaults, read_config
+from taskcatalog.cli.outcomes import GIVEN, Commands
 from taskcatalog.errors import TaskcatalogError
-from taskcatalog.outcomes import GIVEN, Commands
 from taskcatalog.sizes import parse_size
 from taskcatalog.terminal import one_line, say, warn
 from taskcatalog.version import __version__
