@@ -138,3 +138,15 @@ def test_a_panic_of_the_library_is_one_line(demo_data: Path, tmp_path: Path) -> 
     content["post_processor"] = {"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": {}}
     with pytest.raises(InputError, match=r"t.json: (cannot encode a text|is not a tokenizer)"):
         _ = Vocabulary.read(write(tmp_path / "t.json", content)).id_in_front
+
+
+def test_merges_are_not_left_out_by_chance(demo_data: Path, tmp_path: Path) -> None:
+    """As where a tokenizer was saved while it was set up for training."""
+    description = json.loads((demo_data / "tokenizer.json").read_text())
+    description["model"]["dropout"] = 0.9
+    (tmp_path / "tokenizer.json").write_text(json.dumps(description))
+    text = (demo_data / "README.md").read_text()
+    vocabulary = Vocabulary.read(tmp_path / "tokenizer.json")
+    expected = Vocabulary.read(demo_data / "tokenizer.json").encode(text)
+    assert vocabulary.encode(text) == vocabulary.encode_batch([text])[0] == expected
+    assert FastEncoder(vocabulary).encode([text]).ids.tolist() == expected

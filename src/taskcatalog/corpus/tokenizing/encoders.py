@@ -73,6 +73,7 @@ class FastEncoder:
     def __init__(self, vocabulary: Vocabulary, threads: int = 1) -> None:
         """Raises EngineDiffersError where gigatoken is missing or cannot read the tokenizer."""
         description = orjson.loads(vocabulary.content)
+        description["model"].pop("dropout", None)  # as ``Vocabulary`` has it
         self._vocabulary = vocabulary
         self._parallel = threads > 1
         self._nfc = _is_nfc(description.get("normalizer"))
