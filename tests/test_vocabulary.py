@@ -8,6 +8,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from taskcatalog.catalog.vocabulary import Vocabulary
+from taskcatalog.corpus.tokenizing.encoders import FastEncoder
 from taskcatalog.errors import InputError
 
 TEXT = "def f(x):\n\treturn  'naïve café' # \u4f60\u597d \U0001f600 e\u0301 \u00a0\x00 ABC\r\n    <|endoftext|>tail"

@@ -46,9 +46,9 @@ class Vocabulary:
         description = parse_json(content, path)
         with _asked(path, "is not a tokenizer.json that tokenizers can read"):
             tokenizer = Tokenizer.from_buffer(content)
-            # A tokenizer.json may ask to cut or to fill texts, or to leave out merges by chance: a corpus wants none of it.
-        if getattr(tokenizer.model, "dropout", None):
-            tokenizer.model.dropout = None
+            # A tokenizer.json may ask to cut or fill texts, or to leave out merges by chance: a corpus wants none of it.
+            if getattr(tokenizer.model, "dropout", None):
+                tokenizer.model.dropout = None
             tokenizer.no_truncation()
             tokenizer.no_padding()
             # That of a remote store is named in messages only: who needs the file takes the content.
