@@ -46,7 +46,7 @@ class Vocabulary:
         description = parse_json(content, path)
         with _asked(path, "is not a tokenizer.json that tokenizers can read"):
             tokenizer = Tokenizer.from_buffer(content)
-            # A tokenizer.json may ask to cut or fill texts, or to leave out merges by chance: a corpus wants none of it.
+            # A tokenizer.json may ask to cut or fill texts, or to leave out merges by chance: not for a corpus.
             if getattr(tokenizer.model, "dropout", None):
                 tokenizer.model.dropout = None
             tokenizer.no_truncation()
