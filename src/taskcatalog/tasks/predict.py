@@ -1,6 +1,6 @@
 """Each model's probability of every completion in the top tables."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,7 +90,7 @@ def predict(
     for model in found:
         check_tokenizer(vocabulary, model, folder.path)
     with _counted(folder) as tops:
-        needed = [predict_needs(model, max(tops, default=2)) for model in found]
+        needed = [predict_needs(model, tops) for model in found]
         for model, its in zip(found, needed, strict=True):
             check_memory(budget, its.least, f"predicting with model {model.name.label}")
         return {
@@ -99,11 +99,12 @@ def predict(
         }
 
 
-def predict_needs(found: FoundModel, n: int) -> Needs:
+def predict_needs(found: FoundModel, ns: Iterable[int]) -> Needs:
     """The system's memory that predicting n-grams takes, besides what DuckDB may use of more."""
     width = largest(found.config.get_text_config(), "vocab_size")
     held = answer_bytes(width, torch.device("cpu")) if width else 0
-    return needs(found.config, found.devices, {found.name.dtype}, n - 1, n_states=MOST_PROMPTS, answer_bytes=held)
+    lengths = [n - 1 for n in ns] or [1]
+    return needs(found.config, found.devices, {found.name.dtype}, lengths, MOST_PROMPTS, held)
 
 
 @contextmanager

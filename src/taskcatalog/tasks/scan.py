@@ -117,8 +117,8 @@ def scan(
 
 def scan_needs(found: FoundModel, settings: ScanSettings) -> Needs:
     """The system's memory that a scan takes, besides what DuckDB may use of more."""
-    dtypes, length = {found.name.dtype, "float32"}, settings.prompt_length + 1 + settings.bos
-    return needs(found.config, found.devices, dtypes, length, n_states=2 * PROMPTS_PER_PART)
+    dtypes, lengths = {found.name.dtype, "float32"}, (settings.prompt_length, settings.prompt_length + 1)
+    return needs(found.config, found.devices, dtypes, lengths, n_states=2 * PROMPTS_PER_PART)
 
 
 def _sequences(store: Store, settings: ScanSettings) -> tuple[int, int]:
