@@ -26,7 +26,7 @@ import taskcatalog.embedded
 
 _MODEL = Path(taskcatalog.embedded.__file__).parent / "data"
 _EVERY = 0.02
-_SCANNED = ("--max-tokens", "20480")
+_SCANNED = ("--max-tokens", "6144")
 _QUERY = """SELECT id1, id2, sum(count) AS s, count(*) AS n FROM trigrams GROUP BY id1, id2 ORDER BY s DESC LIMIT 10"""
 
 

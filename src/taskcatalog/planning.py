@@ -32,7 +32,7 @@ from taskcatalog.counting.stage import NgramSettings
 from taskcatalog.counting.tables import table_parts, write_tables
 from taskcatalog.errors import SettingsError
 from taskcatalog.settings import POSITIVE, Between, Settings, checked
-from taskcatalog.sizes import MOST_WORKERS, check_memory, memory_budget, peak_memory, worker_count
+from taskcatalog.sizes import MOST_WORKERS, check_memory, memory_budget, peak_memory, sufficient_budget, worker_count
 from taskcatalog.storage import AnyPath
 
 _SAMPLE_TOKENS = 1 << 23
@@ -310,13 +310,14 @@ def _plan_model(
     from taskcatalog.tasks.predict import predict_needs
     from taskcatalog.tasks.scan import ScanSettings, scan, scan_needs
 
-    found, budget = find_model(model), memory_budget(machine.memory)
+    found = find_model(model)
     needed = {
         "predict": predict_needs(found, [n for n in settings.n if n > 1]),
         "scan": scan_needs(found, ScanSettings()),
     }
+    budget = 0
     for doing, stage in (("predicting", "predict"), ("scanning", "scan")):
-        check_memory(budget, needed[stage].least, f"{doing} with model {found.name.label}")
+        budget = sufficient_budget(machine.memory, needed[stage].least, f"{doing} with model {found.name.label}")
     seconds: list[float] = []
     sizes: list[int] = []
     with tempfile.TemporaryDirectory() as name:

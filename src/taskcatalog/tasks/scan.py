@@ -20,7 +20,7 @@ from taskcatalog.lm.model import LanguageModel, ModelName
 from taskcatalog.lm.needs import Needs, needs
 from taskcatalog.progress import note
 from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings
-from taskcatalog.sizes import check_memory, memory_budget
+from taskcatalog.sizes import memory_budget, sufficient_budget
 from taskcatalog.storage import AnyPath
 from taskcatalog.tasks.asking import ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
@@ -81,7 +81,8 @@ def scan(
     Raises InputError for a store or model that cannot be used, ConflictError where ``out`` holds a scan of
     the same model and prompt length made differently (``force`` replaces it).
     """
-    settings, budget = settings or ScanSettings(), memory_budget(memory)
+    settings = settings or ScanSettings()
+    memory_budget(memory)  # whatever else is wrong, its form is said first
     source = open_store(store, options)
     found = find_model(model, revision=revision, device=device, dtype=dtype, label=label)
     bos_id = _bos_id(found) if settings.bos else None
@@ -96,7 +97,7 @@ def scan(
     folder.check_corpus(source.corpus)
     check_label(found.name.label, folder)
     needed = scan_needs(found, settings)
-    check_memory(budget, needed.least, f"scanning with model {found.name.label}")
+    budget = sufficient_budget(memory, needed.least, f"scanning with model {found.name.label}")
     inputs = {"store": source.corpus.fingerprint}
     decided = asdict(settings) | {"revision": found.name.revision, "dtype": found.name.dtype}
     place = folder.scan(settings.prompt_length, found.name.label)
