@@ -26,6 +26,7 @@ import taskcatalog.embedded
 
 _MODEL = Path(taskcatalog.embedded.__file__).parent / "data"
 _EVERY = 0.02
+_SCANNED = ("--max-tokens", "6144")
 _QUERY = """SELECT id1, id2, sum(count) AS s, count(*) AS n FROM trigrams GROUP BY id1, id2 ORDER BY s DESC LIMIT 10"""
 
 
@@ -89,9 +90,8 @@ def commands(folder: Path, only: list[str] | None) -> Iterator[tuple[str, list[s
         subprocess.run([sys.executable, "-m", "taskcatalog", "ngrams", *store, "--out", catalogue], check=True)
         for model in (_MODEL, save_made_model("pythia-70m", folder / "70m")):
             name = "embedded model" if model == _MODEL else "a random model of 70M"
-            most = ["--max-tokens", "20480"] if model != _MODEL else []
             for n in (4, 8):
-                scan = ["scan", *store, *most, "--model", str(model), "--prompt-length", str(n), "--out", catalogue]
+                scan = ["scan", *store, *_SCANNED, "--model", str(model), "--prompt-length", str(n), "--out", catalogue]
                 yield f"scan, {name}, prompts of {n}", scan
             yield f"predict, {name}", ["predict", catalogue, "--model", str(model)]
     if any(wanted(stage) for stage in ("sql", "verify", "duckdb")):

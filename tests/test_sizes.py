@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from taskcatalog.errors import SettingsError
-from taskcatalog.sizes import check_memory, container_limits, machine_memory, memory_budget, parse_size
+from taskcatalog.sizes import (
+    check_memory,
+    container_limits,
+    machine_memory,
+    memory_budget,
+    parse_size,
+    sufficient_budget,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +66,13 @@ def test_limits_of_containers(tmp_path: Path) -> None:
     assert container_limits(tmp_path / "missing", tmp_path) == []
     assert 10**8 < machine_memory() < 10**15
     assert 0 < memory_budget(None) <= 8 * 10**9
+
+
+def test_the_default_is_what_is_needed_if_there_is_so_much() -> None:
+    there, default = machine_memory(), memory_budget(None)
+    assert sufficient_budget(None, 1, "this") == default
+    assert sufficient_budget(None, default + 1, "this") == default + 1
+    assert sufficient_budget("1GB", 10**9, "this") == 10**9
+    for text, least in ((None, there + 1), ("1GB", 10**9 + 1)):
+        with pytest.raises(SettingsError, match="this needs --memory"):
+            sufficient_budget(text, least, "this")

@@ -32,7 +32,7 @@ from taskcatalog.counting.stage import NgramSettings
 from taskcatalog.counting.tables import table_parts, write_tables
 from taskcatalog.errors import SettingsError
 from taskcatalog.settings import POSITIVE, Between, Settings, checked, given_or_default
-from taskcatalog.sizes import MOST_WORKERS, check_memory, memory_budget, worker_count
+from taskcatalog.sizes import MOST_WORKERS, check_memory, memory_budget, peak_memory, sufficient_budget, worker_count
 from taskcatalog.storage import AnyPath
 
 _SAMPLE_TOKENS = 1 << 23
@@ -50,7 +50,6 @@ _PROMPT_BYTES = 20
 """Of disk for each token, while its prompts are collected."""
 _SORTED_BYTES = 3
 """Of memory for each byte on disk of what DuckDB sorts."""
-_LONGEST_TOP = 3
 _DAMPING = 0.7
 
 
@@ -107,7 +106,7 @@ def plan(
         plans.append(_plan_counting(sample, settings, n_tokens, machine, Path(name)))
         n_top = sum(_top_rows(sample, n, settings, n_tokens, Path(name)) for n in settings.n if n > 1)
     if model is not None:
-        plans += _plan_model(store, options, model, n_tokens, n_top, machine)
+        plans += _plan_model(store, options, model, n_tokens, n_top, settings, machine)
     return plans
 
 
@@ -296,7 +295,13 @@ def _top_rows(sample: _Sample, n: int, settings: NgramSettings, n_tokens: int, f
 
 
 def _plan_model(
-    store: str | AnyPath, options: StoreOptions | None, model: str, n_tokens: int, n_top: int, machine: Machine
+    store: str | AnyPath,
+    options: StoreOptions | None,
+    model: str,
+    n_tokens: int,
+    n_top: int,
+    settings: NgramSettings,
+    machine: Machine,
 ) -> list[StagePlan]:
     """Scanning at the rate between two short scans: a longer one is no slower, for more of its prompts repeat.
     Predicting at the same rate for each completion: its prompts are shorter, and it does not compare. Memory is what
@@ -305,10 +310,14 @@ def _plan_model(
     from taskcatalog.tasks.predict import predict_needs
     from taskcatalog.tasks.scan import ScanSettings, scan, scan_needs
 
-    found, budget = find_model(model), memory_budget(machine.memory)
-    needed = {"predict": predict_needs(found, _LONGEST_TOP), "scan": scan_needs(found, ScanSettings())}
+    found = find_model(model)
+    needed = {
+        "predict": predict_needs(found, [n for n in settings.n if n > 1]),
+        "scan": scan_needs(found, ScanSettings()),
+    }
+    budget = 0
     for doing, stage in (("predicting", "predict"), ("scanning", "scan")):
-        check_memory(budget, needed[stage].least, f"{doing} with model {found.name.label}")
+        budget = sufficient_budget(machine.memory, needed[stage].least, f"{doing} with model {found.name.label}")
     seconds: list[float] = []
     sizes: list[int] = []
     with tempfile.TemporaryDirectory() as name:
@@ -318,6 +327,8 @@ def _plan_model(
             scan(store, model, out, ScanSettings(max_tokens=tokens), options=options, memory=machine.memory)
             seconds.append(time.perf_counter() - started)
             sizes.append(sum(path.stat().st_size for path in out.glob("scan_*/*/*.parquet")))
+    # Of what lies on a GPU nothing is known beforehand: the short scans show what is not there.
+    least = {stage: its.least or peak_memory() for stage, its in needed.items()}
     rate = max(0.0, seconds[2] - seconds[1]) / (_SCANNED[1] - _SCANNED[0])
     scan_size = int(sizes[2] / _SCANNED[1] * n_tokens)
     plans = (("predict", n_top, 0, n_top * _PREDICTION_BYTES), ("scan", n_tokens, _PROMPT_BYTES * n_tokens, scan_size))
@@ -325,7 +336,7 @@ def _plan_model(
         StagePlan(
             stage=stage,
             seconds=seconds[0] + n * rate,
-            memory=max(needed[stage].least, min(budget, needed[stage].held + temporary * _SORTED_BYTES)),
+            memory=max(least[stage], min(budget, needed[stage].held + temporary * _SORTED_BYTES)),
             temporary=temporary,
             final=final,
         )

@@ -43,6 +43,16 @@ def memory_budget(text: str | None) -> int:
     return min(_DEFAULT, machine_memory() // 2)
 
 
+def sufficient_budget(text: str | None, least: int, what: str) -> int:
+    """``memory_budget``, whose default is ``least`` if that is more and there is so much. Raises SettingsError where it
+    is less than ``what`` needs."""
+    budget = memory_budget(text)
+    if text is None:
+        budget = max(budget, min(least, machine_memory()))
+    check_memory(budget, least, what)
+    return budget
+
+
 def check_memory(memory: int, least: int, what: str) -> None:
     """Raises SettingsError where ``memory`` is less than ``what`` needs."""
     if memory < least:

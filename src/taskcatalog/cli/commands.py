@@ -261,7 +261,9 @@ def plan(
     """Say what a run will take before it starts: time, memory and disk of each stage.
 
     A sample of the store is tokenized, counted and, with --model, scanned here, for some seconds. For another
-    machine the times are scaled by --cores, and by --disk-rate if it is given.
+    machine the times are scaled by --cores, and by --disk-rate if it is given. What the run would refuse for want of
+    --memory is refused here. Tokenizing is planned for documents of some megabytes at most: a larger one takes its
+    worker up to 6 times its size more, so up to 6 times --max-document.
     """
     from taskcatalog.display import amount, columns, duration
 

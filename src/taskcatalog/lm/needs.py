@@ -4,6 +4,7 @@ What lies on a GPU is not the system's memory, and counts for nothing here.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,12 +91,12 @@ def needs(
     config: PreTrainedConfig,
     devices: tuple[torch.device, ...],
     dtypes: set[str],
-    prompt_length: int,
+    prompt_lengths: Sequence[int],
     n_states: int,
     answer_bytes: int = 0,
 ) -> Needs:
-    """Of asking a model, once in each of ``dtypes``, about prompts of this length, with so many last hidden states held
-    and so many bytes of logits."""
+    """Of asking a model, in each of ``dtypes``, about prompts of these lengths, with so many last hidden states and
+    bytes of logits held."""
     on_cpu = [device for device in devices if device.type == "cpu"]
     if not on_cpu:
         return Needs(held=0, working=0)
@@ -103,19 +104,19 @@ def needs(
     sizes = [getattr(torch, dtype).itemsize for dtype in dtypes]
     widest = max(sizes)
     blocks = []
-    for size in sizes:
-        n_tokens = prompts_at_once(shape.numbers_per_token * size, prompt_length, on_cpu[0]) * (prompt_length + 1)
-        blocks.append(n_tokens * shape.numbers_per_token * size)
+    for of_token in (shape.numbers_per_token * size for size in sizes):
+        blocks += [prompts_at_once(of_token, n, on_cpu[0]) * (n + 1) * of_token for n in prompt_lengths]
     a_matrix = shape.hidden * shape.inside * widest  # oneDNN lays it out anew
     asking = _SCRATCH + max(blocks) + n_states * shape.hidden * widest + a_matrix + answer_bytes
-    stored = getattr(config, "dtype", None) or torch.float32
+    stored = said if isinstance(said := getattr(config, "dtype", None), torch.dtype) else torch.float32
     # Weights are converted from the file, which is mapped; the file of those that are not is their only copy.
     converted = n_weights * stored.itemsize if {str(stored).removeprefix("torch.")} != dtypes else 0
     probing = _PROBED_COPIES * _PROBED_TOKENS * largest(config.get_text_config(), "vocab_size") * 4
     one = Needs(held=_LIBRARIES + n_weights * sum(sizes), working=max(asking, converted + probing, _DUCKDB))
     if len(on_cpu) == 1:
         return one
-    return Needs(held=_LIBRARIES, working=max(len(on_cpu) * one.least, _DUCKDB))
+    processes = _LIBRARIES + len(on_cpu) * one.least  # of which the first has held a model before, to look at it
+    return Needs(held=one.held, working=processes - one.held)
 
 
 def count_weights(config: PreTrainedConfig) -> int:

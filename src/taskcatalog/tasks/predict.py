@@ -1,6 +1,6 @@
 """Each model's probability of every completion in the top tables."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +25,7 @@ from taskcatalog.lm.load import PYTHIA, Dtype, FoundModel, find_model
 from taskcatalog.lm.measures import answer_bytes, answers
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.lm.needs import MOST_PROMPTS, Needs, largest, needs
-from taskcatalog.sizes import check_memory, memory_budget
+from taskcatalog.sizes import memory_budget, sufficient_budget
 from taskcatalog.tasks.asking import Asker, ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
@@ -73,6 +73,7 @@ def predict(
     """
     folder = CatalogueFolder(Path(catalog))
     corpus = folder.corpus()
+    memory_budget(memory)  # whatever else is wrong, its form is said first
     names = [str(models)] if isinstance(models, str | Path) else list(map(str, models))
     names = [single for name in names for single in (PYTHIA if name == "pythia" else [name])]
     if revision is not None and revisions:
@@ -87,24 +88,27 @@ def predict(
         raise SettingsError(f"two models would have the same label ({', '.join(labels)}): predict them one by one")
     for single in labels:
         check_label(single, folder)
-    budget, vocabulary = memory_budget(memory), folder.vocabulary()
+    vocabulary = folder.vocabulary()
     for model in found:
         check_tokenizer(vocabulary, model, folder.path)
     with _counted(folder) as tops:
-        needed = [predict_needs(model, max(tops, default=2)) for model in found]
-        for model, its in zip(found, needed, strict=True):
-            check_memory(budget, its.least, f"predicting with model {model.name.label}")
+        rest = {}
+        for model in found:
+            needed = predict_needs(model, tops)
+            budget = sufficient_budget(memory, needed.least, f"predicting with model {model.name.label}")
+            rest[model.name.label] = budget - needed.held
         return {
-            model.name.label: _predict_one(folder, model, tops, corpus.id_dtype, budget - its.held, force)
-            for model, its in zip(found, needed, strict=True)
+            label: _predict_one(folder, model, tops, corpus.id_dtype, rest[label], force)
+            for label, model in zip(labels, found, strict=True)
         }
 
 
-def predict_needs(found: FoundModel, n: int) -> Needs:
+def predict_needs(found: FoundModel, ns: Iterable[int]) -> Needs:
     """The system's memory that predicting n-grams takes, besides what DuckDB may use of more."""
     width = largest(found.config.get_text_config(), "vocab_size")
     held = answer_bytes(width, torch.device("cpu")) if width else 0
-    return needs(found.config, found.devices, {found.name.dtype}, n - 1, n_states=MOST_PROMPTS, answer_bytes=held)
+    lengths = [n - 1 for n in ns] or [1]
+    return needs(found.config, found.devices, {found.name.dtype}, lengths, MOST_PROMPTS, held)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from taskcatalog.lm.model import LanguageModel, ModelName
 from taskcatalog.lm.needs import Needs, needs
 from taskcatalog.progress import note
 from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, given_or_default
-from taskcatalog.sizes import check_memory, memory_budget
+from taskcatalog.sizes import memory_budget, sufficient_budget
 from taskcatalog.storage import AnyPath
 from taskcatalog.tasks.asking import ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
@@ -81,7 +81,8 @@ def scan(
     Raises InputError for a store or model that cannot be used, ConflictError where ``out`` holds a scan of
     the same model and prompt length made differently (``force`` replaces it).
     """
-    settings, budget = given_or_default(settings, ScanSettings), memory_budget(memory)
+    settings = given_or_default(settings, ScanSettings)
+    memory_budget(memory)  # whatever else is wrong, its form is said first
     source = open_store(store, options)
     found = find_model(model, revision=revision, device=device, dtype=dtype, label=label)
     bos_id = _bos_id(found) if settings.bos else None
@@ -96,7 +97,7 @@ def scan(
     folder.check_corpus(source.corpus)
     check_label(found.name.label, folder)
     needed = scan_needs(found, settings)
-    check_memory(budget, needed.least, f"scanning with model {found.name.label}")
+    budget = sufficient_budget(memory, needed.least, f"scanning with model {found.name.label}")
     inputs = {"store": source.corpus.fingerprint}
     name = found.name
     decided = asdict(settings) | {"label": name.label, "revision": name.revision, "dtype": name.dtype}
@@ -118,8 +119,8 @@ def scan(
 
 def scan_needs(found: FoundModel, settings: ScanSettings) -> Needs:
     """The system's memory that a scan takes, besides what DuckDB may use of more."""
-    dtypes, length = {found.name.dtype, "float32"}, settings.prompt_length + 1 + settings.bos
-    return needs(found.config, found.devices, dtypes, length, n_states=2 * PROMPTS_PER_PART)
+    dtypes, lengths = {found.name.dtype, "float32"}, (settings.prompt_length, settings.prompt_length + 1)
+    return needs(found.config, found.devices, dtypes, lengths, n_states=2 * PROMPTS_PER_PART)
 
 
 def _sequences(store: Store, settings: ScanSettings) -> tuple[int, int]:
