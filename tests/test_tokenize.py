@@ -44,7 +44,7 @@ def tokenizer(request: pytest.FixtureRequest, demo_data: Path) -> Path:
     if request.param == "demo":
         return demo_data
     shared: Path = request.getfixturevalue("shared")
-    return shared / "tokenizers" / request.param
+    return shared / "tokenizers" / str(request.param)
 
 
 @pytest.mark.parametrize("separator", ["end", "both", "none"])
