@@ -460,13 +460,18 @@ HOSTILE_LINES = [
     (b'{"text": "a\\u0000b", "meta": "x\\ud800"}', "a\0b", "x\ufffd"),
     (b'\xef\xbb\xbf{"text": "bom", "meta": [1e400, "\\udfff"]}\r', "bom", '[Infinity, "\\udfff"]'),
     (b'{"text": "\\ud83d\\ude00", "meta": 18446744073709551616}', "\U0001f600", "18446744073709551616"),
+    (b'{"text": "", "meta": [-9223372036854775809]}', "", "[-9223372036854775809]"),
 ]
 
 
 def test_hostile_lines_that_are_right(tmp_path: Path) -> None:
+    """Together, and each as the only one of a file: what is read with it makes no difference."""
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\n".join(line for line, _, _ in HOSTILE_LINES))
     assert [(d.text, d.meta) for d in documents(path, meta="meta")] == [(text, meta) for _, text, meta in HOSTILE_LINES]
+    for line, text, meta in HOSTILE_LINES:
+        path.write_bytes(line)
+        assert [(d.text, d.meta) for d in documents(path, meta="meta")] == [(text, meta)]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """The demo, whole: what people see first."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import taskcatalog as tc
+from taskcatalog.embedded import pipeline
 from taskcatalog.embedded.pipeline import DATA
 from taskcatalog.embedded.standard_library import standard_library_sources
 
@@ -21,7 +23,16 @@ def test_assets_are_small() -> None:
     assert (DATA / "model.safetensors").stat().st_size < 12_000_000
 
 
-def test_demo(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("one_in", "least", "examples"), [(10, 50, 3), pytest.param(1, 1_000, 15, marks=pytest.mark.slow)]
+)
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_in: int, least: int, examples: int) -> None:
+    """Whole, and on every tenth file."""
+    sources = standard_library_sources()[::one_in]
+    assert pipeline.SCAN.max_tokens is not None
+    fewer = replace(pipeline.SCAN, max_tokens=pipeline.SCAN.max_tokens // one_in)
+    monkeypatch.setattr(pipeline, "standard_library_sources", lambda: sources)
+    monkeypatch.setattr(pipeline, "SCAN", fewer)
     said: list[str] = []
     catalogue = tc.demo(tmp_path / "demo", said.append)
     text = "\n".join(said)
@@ -37,10 +48,10 @@ def test_demo(tmp_path: Path) -> None:
     ):
         [(rows,)] = catalogue.sql(f"SELECT count(*) FROM {table}").fetchall()
         assert sizes[table] == f"{rows:,}"
-        assert rows > 1_000
+        assert rows > least
     for title in ("frequent bigrams", "frequent trigrams", "prompts whose meaning changes"):
-        start = next(i for i, line in enumerate(said) if f"15 {title}" in line)
-        assert [line.startswith("  ") for line in said[start + 1 : start + 17]] == [True] * 16
+        start = next(i for i, line in enumerate(said) if title in line)
+        assert [line.startswith("  ") for line in said[start + 1 : start + examples + 2]] == [True] * (examples + 1)
     learned = re.findall(r"^  (top_\w+) +(\d+)% +(\d+)%$", text, re.M)
     assert [name for name, _, _ in learned] == ["top_bigrams", "top_trigrams"]
     # The model learned this very text: it must know much of what is frequent.

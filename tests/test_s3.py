@@ -25,7 +25,7 @@ from tokenizers.models import WordLevel
 
 import taskcatalog as tc
 from faults.kills import command, kill_once
-from helpers import refusal, tree
+from helpers import answer, refusal, tree
 from taskcatalog.errors import InputError
 
 N_IDS = 3_000
@@ -163,7 +163,7 @@ def sequences_of(path: str | Path) -> tuple[list[int], list[int]]:
 @pytest.mark.parametrize("to", ["mds", "bin"])
 def test_connections_that_are_cut(flat: Path, tmp_path: Path, proxy: CuttingProxy, bucket: Any, to: str) -> None:
     given = arguments(flat, to)
-    subprocess.run(command(*given, "--out", tmp_path / "here"), check=True, capture_output=True)
+    answer(*given, "--out", tmp_path / "here")
     staged = ["--out", "s3://bucket/there", "--staging", tmp_path / "staging"]
     for _ in range(2):
         subprocess.run(command(*given, *staged), check=True, capture_output=True)
@@ -178,7 +178,7 @@ def test_connections_that_are_cut(flat: Path, tmp_path: Path, proxy: CuttingProx
 def test_kills(flat: Path, tmp_path: Path, bucket: Any, to: str) -> None:
     """What a kill leaves behind the URL is whole files, and no store until all are there."""
     given = arguments(flat, to)
-    subprocess.run(command(*given, "--out", tmp_path / "here"), check=True, capture_output=True)
+    answer(*given, "--out", tmp_path / "here")
     expected, whole = tree(tmp_path / "here"), sequences_of(tmp_path / "here")
     writing = command(*given, "--out", "s3://bucket/there", "--staging", tmp_path / "staging")
     kills = 0
@@ -218,12 +218,12 @@ def test_from_documents_to_counts(demo_data: Path, tmp_path: Path, proxy: Cuttin
         bucket.upload_file(str(file), f"corpus/{file.name}")
     tokenizing = ["--tokenizer", demo_data, "--sequence-length", 500, "--workers", 2]
     staged = ["--out", "s3://bucket/store", "--staging", tmp_path / "staging"]
-    subprocess.run(command("tokenize", corpus, *tokenizing, "--out", tmp_path / "here"), check=True)
+    answer("tokenize", corpus, *tokenizing, "--out", tmp_path / "here")
     subprocess.run(command("tokenize", "s3://bucket/corpus/*", *tokenizing, *staged), check=True)
     assert proxy.n_cut >= 1
     assert sequences_of("s3://bucket/store") == sequences_of(tmp_path / "here")
     assert tc.verify("s3://bucket/store") == []
-    subprocess.run(command("ngrams", tmp_path / "here", "--out", tmp_path / "c1"), check=True)
+    answer("ngrams", tmp_path / "here", "--out", tmp_path / "c1")
     subprocess.run(command("ngrams", "s3://bucket/store", "--out", tmp_path / "c2"), check=True)
     one, two = tree(tmp_path / "c1"), tree(tmp_path / "c2")
     assert one.keys() == two.keys()
@@ -232,6 +232,8 @@ def test_from_documents_to_counts(demo_data: Path, tmp_path: Path, proxy: Cuttin
 
 @pytest.mark.usefixtures("proxy")
 def test_a_bucket_that_is_not_there(flat: Path, tmp_path: Path) -> None:
-    line = refusal(*arguments(flat, "mds"), "--out", "s3://nothing/there", "--staging", tmp_path / "staging")
+    line = refusal(
+        *arguments(flat, "mds"), "--out", "s3://nothing/there", "--staging", tmp_path / "staging", exit_code=1
+    )
     assert "s3://nothing/there" in line
     assert list(tmp_path.iterdir()) == []

@@ -317,7 +317,7 @@ def test_rows_that_are_not_finite_are_counted(code_store: Path, demo_data: Path,
     """A model with one broken embedding: prompts with that token are left out and counted."""
     store = tc.open_store(code_store)
     frequent = int(np.bincount(store.read(0, 8).tokens).argmax())
-    broken = AutoModelForCausalLM.from_pretrained(demo_data, dtype=torch.float32, tie_word_embeddings=False)
+    broken: Any = AutoModelForCausalLM.from_pretrained(demo_data, dtype=torch.float32, tie_word_embeddings=False)
     torch.nn.init.normal_(broken.lm_head.weight, std=0.3)
     with torch.no_grad():
         broken.gpt_neox.embed_in.weight[frequent] = float("nan")

@@ -153,7 +153,8 @@ def _documents(lines: list[bytes | None], first: int, name: str, reading: Readin
         texts = [record[reading.field] for record in records]
         if all(type(text) is str for text in texts):
             metas = [_meta(record, reading.meta, name) for record in records]
-            return Batch(name, texts, list(range(first, first + len(lines))), metas)
+            if not any(meta and "e+" in meta for meta in metas):  # to orjson, an integer of over 64 bits is a float
+                return Batch(name, texts, list(range(first, first + len(lines))), metas)
     except (ValueError, KeyError, TypeError, IndexError, InputError):
         pass  # there is something among these lines to be looked at one by one
     return _documents_with_care(lines, first, name, reading)
