@@ -120,7 +120,7 @@ class AskedInPieces:
 
     def add(self, piece: Asked) -> None:
         if not self._bests:
-            self._hidden = piece.hidden.new_empty((self._most_rows, piece.hidden.shape[1]))
+            self._hidden = piece.hidden.new_empty((self._most_rows, *piece.hidden.shape[1:]))
         start, self._n_rows = self._n_rows, self._n_rows + len(piece.hidden)
         self._hidden[start : self._n_rows] = piece.hidden
         self._bests.append(piece.best)
