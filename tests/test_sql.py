@@ -20,6 +20,8 @@ import taskcatalog as tc
 from helpers import answer, invoke, refusal, tree
 from taskcatalog.catalog.database import connect
 from taskcatalog.catalog.folder import CatalogueFolder
+from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.counting.stage import STAGE
 from taskcatalog.errors import TaskcatalogError
 
 SHARED_STATEMENTS = Path(__file__).parents[2] / "shared/web/hostile_sql.txt"
@@ -412,3 +414,23 @@ def test_memory_is_an_option_of_what_sorts(made: Path, tmp_path: Path) -> None:
     answer("duckdb", made, "--out", tmp_path / "x.duckdb", "--memory", "300MB")
     for command in (("sql", made), ("verify", made), ("duckdb", made, "--out", tmp_path / "y.duckdb")):
         assert "'much' is not a size" in refusal(*command, "--memory", "much")
+
+
+def test_tables_that_are_made_anew_while_a_catalogue_is_open(catalogue: Path, made: Path) -> None:
+    opened = tc.open(catalogue)
+    [(before,)] = opened.sql("SELECT count(*) FROM top_bigrams").fetchall()
+    opened.complete([0])
+    tc.ngrams(made.with_name("store"), catalogue, tc.NgramSettings(n=(2, 3), min_share=0.9), force=True)
+    for call in (lambda: opened.sql("FROM top_bigrams"), lambda: opened.complete([0]), lambda: opened.count([[0, 1]])):
+        with pytest.raises(tc.InputError, match="was made anew since the catalogue was opened: open it again"):
+            call()
+    assert tc.open(catalogue).sql("SELECT count(*) FROM top_bigrams").fetchall() != [(before,)]
+
+
+def test_a_stage_that_is_not_finished_says_so(catalogue: Path) -> None:
+    inputs = {"store": tc.open(catalogue).corpus.fingerprint}
+    with Ledger.begin(catalogue / "ngrams", STAGE, inputs, {"n": [2]}, force=True) as ledger:
+        ledger.finish_part("count", [], {"amount": 1})
+    for name in ("bigrams", "top_bigrams"):
+        said = refusal("sql", catalogue, f"FROM {name}")
+        assert f"table {name} is not there yet: {catalogue}/ngrams: is not finished" in said

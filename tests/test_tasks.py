@@ -500,3 +500,24 @@ def test_settings_are_checked() -> None:
     for bad in bad_settings:
         with pytest.raises(SettingsError, match="it must be"):
             tc.ScanSettings(**bad)
+
+
+def test_no_prompt_and_no_completion(demo_data: Path, tmp_path: Path) -> None:
+    """Of sequences shorter than a prompt, and of empty top tables: tables that are there, and empty."""
+    (tmp_path / "a.txt").write_text("import os\n" * 20)
+    make_store(tmp_path / "a.txt", demo_data, tmp_path / "store", 3)
+    catalog = tmp_path / "c"
+    tc.ngrams(tmp_path / "store", catalog, tc.NgramSettings(n=(3,)))
+    settings = tc.ScanSettings(all_measures=True)
+    for model in (demo_data, save_model("gpt2", tmp_path / "other", vocabulary=8_192)):
+        assert tc.scan(tmp_path / "store", str(model), catalog, settings)["prompts"] == 0
+        assert list(tc.predict(catalog, model).values()) == [0]
+    with tc.open(catalog) as opened:
+        assert {"predictions", "scan_4", "scan_4_models", "measures_4"} <= set(opened.tables)
+        assert opened.damaged == {}
+        for name in ("predictions", "scan_4", "scan_4_models", "measures_4", "top_trigrams"):
+            assert opened.sql(f"SELECT count(*) FROM {name}").fetchall() == [(0,)]
+        assert opened.sql("SELECT p_data, p_other FROM top_trigrams").fetchall() == []
+        assert opened.complete("import os").sum_count > 0
+    assert tc.verify(catalog) == []
+    assert tc.write_duckdb(catalog, tmp_path / "c.duckdb")["scan_4"] == 0

@@ -139,6 +139,7 @@ class Catalogue:
         if n is None:
             raise SettingsError(f"{self.folder.path}: has no table of n-grams with a prefix of {len(ids)} ids or fewer")
         used = ids[len(ids) - (n - 1) :]
+        self._database.check_unchanged([ngram_table(n)])
         completions, counts = self._ngrams[n].completions(used)
         best = np.lexsort((completions, -counts.astype(np.int64)))[:limit]
         total = int(counts.sum())
@@ -161,6 +162,7 @@ class Catalogue:
         if ids.ndim != 2 or (n := ids.shape[1]) not in self._ngrams:
             there = ", ".join(map(str, sorted(self._ngrams))) or "none"
             raise SettingsError(f"count takes ids (rows, n) with n of a table that is there ({there}), not {ids.shape}")
+        self._database.check_unchanged([ngram_table(n)])
         return self._ngrams[n].counts(ids.astype(np.int64))
 
     @cached_property

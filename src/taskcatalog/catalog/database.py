@@ -33,6 +33,7 @@ from taskcatalog.catalog.sorting import for_duckdb, limits, literal, parquet_fil
 from taskcatalog.catalog.statements import tables_read
 from taskcatalog.errors import DiskFullError, InputError, SettingsError, TaskcatalogError
 from taskcatalog.sizes import memory_budget, worker_count
+from taskcatalog.storage import stamp_of
 
 _FAILURES = (errno.EIO, errno.EACCES, errno.EROFS)
 """Of the system, which DuckDB tells in the text of errors of many kinds."""
@@ -56,6 +57,8 @@ class _Found:
     tables: list[_Table] = field(default_factory=list)
     damaged: dict[str, str] = field(default_factory=dict)
     """Tables that cannot be told from what is there, and why."""
+    unfinished: dict[str, str] = field(default_factory=dict)
+    """Tables that a stopped or running command is to make."""
 
 
 def connect(folder: CatalogueFolder, memory: str | None = None) -> "Database":
@@ -87,9 +90,10 @@ class Database:
         """For queries of our own; ``ask`` is for those of others."""
         self.damaged = dict(found.damaged)
         """The tables that do not answer, each with what is wrong."""
-        self._folder = folder
+        self._folder, self._unfinished = folder, found.unfinished
         self._files: dict[str, _Files] = {}
         self._compared: set[Path] = set()
+        self._stamps: dict[Path, str] = {}
         # Of a process that ends in between, too; one that is killed may leave the folder in the system's temporary one.
         self._end = weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True)
         for table in found.tables:
@@ -131,8 +135,15 @@ class Database:
             known = {name.lower(): name for name in self._files}
             for name in sorted(names - known.keys()):
                 self._refuse(name)
+            self.check_unchanged(known[name] for name in names)
             self.compare([known[name] for name in names], whatever_size=verify)
             return session.sql(query)
+
+    def check_unchanged(self, tables: Iterable[str]) -> None:
+        """Raises InputError where a file of some tables is not the one that was there when they were opened."""
+        for path in {path for name in tables for path in self._files[name]}:
+            if stamp_of(path) != self._stamps[path]:
+                raise InputError(f"{path}: was made anew since the catalogue was opened: open it again")
 
     def compare(self, tables: Iterable[str], whatever_size: bool = False) -> None:
         """Compares the files of some tables with the ledger; raises InputError for one that is not as written."""
@@ -152,6 +163,7 @@ class Database:
             try:
                 self.connection.execute(f"CREATE VIEW {quoted(table.name)} AS {table.query}")
                 self._files[table.name] = table.files
+                self._stamps |= {path: stamp_of(path) for path in table.files}
                 return
             except duckdb.Error as error:
                 problem = f"{_which(error, table.files)}: cannot be read ({_first_line(error)})"
@@ -162,6 +174,8 @@ class Database:
         damaged = {table.lower(): reason for table, reason in self.damaged.items()}
         if name in damaged:
             raise InputError(f"table {name} cannot be read: {damaged[name]}")
+        if name in self._unfinished:
+            raise InputError(f"table {name} is not there yet: {self._unfinished[name]}")
         command = _command_for(name, self._folder.path)
         remedy = f"{command} makes it" if command else f"the tables are {', '.join(self.tables)}"
         raise SettingsError(f"query: table {name!r} is not in {self._folder.path}: {remedy}")
@@ -273,6 +287,9 @@ def _look(folder: CatalogueFolder) -> _Found:
             continue
         if ledger.complete:
             complete[ledger.stage].append(ledger)
+        else:
+            reason = f"{stage}: is not finished: the command that makes it, once more, goes on"
+            found.unfinished.update(dict.fromkeys(_unfinished_tables(ledger), reason))
     predicted = complete["predict"]
     if predicted:
         files = _all_files(predicted)
@@ -286,6 +303,16 @@ def _look(folder: CatalogueFolder) -> _Found:
     found.damaged.update({table.name: lacking[table.name] for table in found.tables if table.name in lacking})
     found.tables[:] = [table for table in found.tables if table.name not in found.damaged]
     return found
+
+
+def _unfinished_tables(ledger: Ledger) -> list[str]:
+    """The tables that are there when a stage is finished."""
+    if ledger.stage == "predict":
+        return ["predictions"]
+    if ledger.stage == "scan":
+        return [ledger.folder.parent.name]
+    longer = [n for n in ledger.settings["n"] if n > 1]
+    return [ngram_table(1), *(kind(n) for n in longer for kind in (ngram_table, prefix_table, top_table))]
 
 
 def _tables_of(stage: Path) -> tuple[list[str], list[str]]:

@@ -294,6 +294,7 @@ class Ledger:
                 if replaced.exists():
                     self._restored()
                 raise
+            self._remove_empty_folders()
             return new
         self._remove_all()
         if not replaced.exists() or self.read(replaced.folder)._difference(new, self._stage.defaults) is not None:
@@ -386,10 +387,13 @@ class Ledger:
         self._remove(self.folder / name for name in names)
         self._clear_work()
         self._remove_unrecorded()
+        self._remove_empty_folders()
+        remove_files([self.folder / JOURNAL, self.folder / LEDGER])
+
+    def _remove_empty_folders(self) -> None:
         for folder in reversed(own_folders(self.folder, self._stage)):
             with suppress(OSError):  # not empty: somebody has a file there
                 folder.rmdir()
-        remove_files([self.folder / JOURNAL, self.folder / LEDGER])
 
     def _remove_unrecorded(self) -> None:
         """Removes files of the stage that no part has: half-written ones, and those of a run that was given up."""

@@ -51,12 +51,13 @@ def _packed(rows: NDArray[Any], bits: int) -> list[NDArray[np.uint64]]:
 
 
 def n_parts(prompts: Path) -> int:
-    return int(pq.read_metadata(prompts).num_row_groups)
+    """One at least: of no prompts there is one that is empty, so that its tables are there, too."""
+    return max(1, int(pq.read_metadata(prompts).num_row_groups))
 
 
 def read_part(prompts: Path, part: int) -> pa.Table:
     with pq.ParquetFile(prompts) as file:
-        return file.read_row_group(part)
+        return file.read_row_group(part) if file.num_row_groups else file.read()
 
 
 def ids_of(table: pa.Table, n: int) -> NDArray[Any]:
