@@ -12,6 +12,7 @@ import pytest
 import taskcatalog as tc
 from helpers import answer, invoke, refusal, tree
 from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.outputs import check_result_file
 from taskcatalog.catalog.parquet import ROW_GROUP_ROWS, table_writer
 from taskcatalog.catalog.parts import describe
 from taskcatalog.catalog.schemas import ngram_schema
@@ -224,4 +225,6 @@ def test_a_flat_file_is_replaced_and_brought_back(tmp_path: Path, is_renamed: bo
     assert tc.verify(out) == []
     out.write_bytes(b"x" * 2_000)
     assert "its content is not what the ledger says" in tc.verify(out)[0]
+    with pytest.raises(ConflictError, match=r"out.bin: is a flat store that taskcatalog made"):
+        check_result_file(out, force=True)
     assert "is not what" in refusal(*make_b)
