@@ -447,7 +447,7 @@ def test_files_that_may_not_be_read(tmp_path: Path) -> None:
     """
     for path, mode in ((tmp_path, 0o755), (tmp_path / "a.txt", 0o600), (tmp_path / "sub", 0o700)):
         path.chmod(mode)
-    for path in list(tmp_path.parents)[:2]:
+    for path in list(tmp_path.parents)[:3]:
         path.chmod(0o755)
     command = [sys.executable, "-c", script, str(tmp_path / "a.txt"), str(tmp_path / "sub")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -32,7 +32,7 @@ def result_file(path: Path, *, force: bool) -> Iterator[Path]:
 def check_result_file(path: Path, *, force: bool) -> None:
     """Raises ConflictError where ``path`` is inside a catalogue or store, is no file, or is there without ``force``."""
     check_outside(path)
-    if (ledger := path.with_name(f"{path.name}.ledger")).is_dir():
+    if (ledger := path.parent / f"{path.name}.ledger").is_dir():
         raise ConflictError(
             f"{path}: is a flat store that taskcatalog made ({ledger.name} is beside it): choose another"
         )

@@ -22,7 +22,7 @@ def verify_store(path: AnyPath, options: StoreOptions | None = None) -> list[str
             return [f"{path}: is not finished: the command that makes it, once more, goes on"]
         if problems := ledger.damaged_files():
             return problems
-    elif Ledger.exists(beside := path.with_name(f"{path.name}.ledger")):
+    elif Ledger.exists(beside := path.parent / f"{path.name}.ledger"):
         if problems := Ledger.read(beside).damaged_files():
             return problems
     elif is_file(path / "tokenizer.json") and is_folder(path / "tokens"):
