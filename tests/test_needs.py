@@ -20,11 +20,12 @@ from taskcatalog.tasks.predict import predict_needs
 from taskcatalog.tasks.scan import ScanSettings, scan_needs
 
 _PEAK = """
-import resource, sys, taskcatalog as tc
+import sys, taskcatalog as tc
+from taskcatalog.sizes import peak_memory
 store, tokenizer, model, out, memory = sys.argv[1:]
 options = tc.StoreOptions(tokenizer=tokenizer, id_dtype="uint32")
 tc.scan(store, model, out, tc.ScanSettings(prompt_length=8), options=options, memory=memory)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(peak_memory())
 """
 
 
