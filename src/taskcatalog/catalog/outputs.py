@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from taskcatalog.catalog.files import written_atomically
+from taskcatalog.catalog.stage import ledger_beside
 from taskcatalog.errors import ConflictError
 
 OURS = ("catalog.json", "ledger.json")
@@ -32,7 +33,7 @@ def result_file(path: Path, *, force: bool) -> Iterator[Path]:
 def check_result_file(path: Path, *, force: bool) -> None:
     """Raises ConflictError where ``path`` is inside a catalogue or store, is no file, or is there without ``force``."""
     check_outside(path)
-    if (ledger := path.parent / f"{path.name}.ledger").is_dir():
+    if (ledger := ledger_beside(path)).is_dir():
         raise ConflictError(
             f"{path}: is a flat store that taskcatalog made ({ledger.name} is beside it): choose another"
         )

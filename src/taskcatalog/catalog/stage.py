@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from taskcatalog.catalog.files import final_name
+from taskcatalog.storage import AnyPath
 
 LEDGER = "ledger.json"
 JOURNAL = "ledger.parts.jsonl"
@@ -76,6 +77,11 @@ def own_files(folder: Path, stage: Stage) -> list[Path]:
 def is_work(path: str | PurePath) -> bool:
     """Whether a path below a ledger's folder is of a file that only the run needs."""
     return PurePath(path).parts[:1] == (WORK,)
+
+
+def ledger_beside(file: AnyPath) -> AnyPath:
+    """The folder with the ledger of an output that is one file."""
+    return file.parent / f"{file.name}.ledger"
 
 
 def is_below(name: str) -> bool:

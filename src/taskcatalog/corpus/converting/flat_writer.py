@@ -14,7 +14,7 @@ from taskcatalog.catalog.files import move_files, written_atomically
 from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.catalog.parts import describe, problem_of
 from taskcatalog.catalog.replaced import Replaced
-from taskcatalog.catalog.stage import Stage
+from taskcatalog.catalog.stage import Stage, ledger_beside
 from taskcatalog.cluster.local import PartResult, Work, run_parts
 from taskcatalog.corpus.converting.pieces import Piece, cut_into_pieces, sequences_in_piece, tokens_of_one_length
 from taskcatalog.corpus.stores.store import Store, unchanged
@@ -44,7 +44,7 @@ def write_flat(
     if is_remote(place):
         raise SettingsError(f"{out}: a flat file is written here: give a local path, or use --format bin or mds")
     file = Path(str(place))
-    folder = file.with_name(f"{file.name}.ledger")
+    folder = Path(str(ledger_beside(file)))
     if file.exists() and not Ledger.exists(folder):
         raise ConflictError(f"{file}: is there and taskcatalog did not write it: choose another output file")
     with Ledger.begin(folder, _STAGE, inputs, {"format": "flat"}, stamp=store.stamp, force=force) as ledger:

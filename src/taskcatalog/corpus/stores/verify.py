@@ -1,6 +1,7 @@
 """Whether a store is what its ledger says, and its ids are within the vocabulary."""
 
 from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.stage import ledger_beside
 from taskcatalog.corpus.stores.mds import problems_of_mds
 from taskcatalog.corpus.stores.mds_format import has_index
 from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
@@ -22,7 +23,7 @@ def verify_store(path: AnyPath, options: StoreOptions | None = None) -> list[str
             return [f"{path}: is not finished: the command that makes it, once more, goes on"]
         if problems := ledger.damaged_files():
             return problems
-    elif Ledger.exists(beside := path.parent / f"{path.name}.ledger"):
+    elif Ledger.exists(beside := ledger_beside(path)):
         if problems := Ledger.read(beside).damaged_files():
             return problems
     elif is_file(path / "tokenizer.json") and is_folder(path / "tokens"):
