@@ -54,7 +54,7 @@ def main() -> None:
         found = tc.scan(
             folder / "flat.bin",
             str(folder / "model"),
-            folder / "catalogue",
+            folder / "catalog",
             label="model",
             device=options.device,
             dtype=options.dtype,
@@ -62,7 +62,7 @@ def main() -> None:
         )
         ours = (time.perf_counter() - started) / n_tokens
         if options.dtype == "float32":
-            compare(tc.open(folder / "catalogue"), part, accepted)
+            compare(tc.Catalog(folder / "catalog"), part, accepted)
         peak = peak_rate(dtype, options.device)
     work = 2 * (found["positions"] * n_layers + found["prompts"] * n_head) / n_tokens
     print(card(options.device))

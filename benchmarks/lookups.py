@@ -1,9 +1,9 @@
-"""Looks up completions and counts in a catalogue, against DuckDB on the same files, in one run.
+"""Looks up completions and counts in a catalog, against DuckDB on the same files, in one run.
 
     python benchmarks/lookups.py [--store STORE [--grow]] [--tokens 40000000]
 
-``catalogue.complete`` gets prefixes of the text, one at a time; DuckDB the same as queries with a WHERE.
-``catalogue.count`` gets a million trigrams of the text at once; DuckDB joins them with the table. Both sides must
+``catalog.complete`` gets prefixes of the text, one at a time; DuckDB the same as queries with a WHERE.
+``catalog.count`` gets a million trigrams of the text at once; DuckDB joins them with the table. Both sides must
 give the same.
 """
 
@@ -33,16 +33,16 @@ def main() -> None:
     arguments.add_argument("--grow", action="store_true", help="make more tokens from those of the store")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        flat, out = Path(name) / "flat.bin", Path(name) / "catalogue"
+        flat, out = Path(name) / "flat.bin", Path(name) / "catalog"
         n_tokens, tokenizer = write_tokens(flat, options.store, options.tokens, options.grow)
         rows = tc.ngrams(flat, out, options=tc.StoreOptions(tokenizer=str(tokenizer)))
         print(f"{n_tokens:,} tokens, {rows['trigrams']:,} distinct trigrams")
         tokens = np.memmap(flat, np.uint16, "r")
-        catalogue = tc.open(out)
+        catalog = tc.Catalog(out)
         files = f"'{out}/ngrams/{{}}/*.parquet'"
         for n, table in ((2, "bigrams"), (3, "trigrams")):
-            lookups(catalogue, files.format(table), grams(tokens, _PREFIXES, n - 1))
-        counts(catalogue, files.format("trigrams"), grams(tokens, _TRIGRAMS, 3))
+            lookups(catalog, files.format(table), grams(tokens, _PREFIXES, n - 1))
+        counts(catalog, files.format("trigrams"), grams(tokens, _TRIGRAMS, 3))
 
 
 def grams(tokens: NDArray[np.uint16], n_rows: int, n: int) -> NDArray[np.uint16]:
@@ -51,11 +51,11 @@ def grams(tokens: NDArray[np.uint16], n_rows: int, n: int) -> NDArray[np.uint16]
     return np.stack([tokens[places + i] for i in range(n)], 1)
 
 
-def lookups(catalogue: tc.Catalogue, files: str, prefixes: NDArray[np.uint16]) -> None:
+def lookups(catalog: tc.Catalog, files: str, prefixes: NDArray[np.uint16]) -> None:
     """The ten most frequent completions of each prefix."""
     n = prefixes.shape[1]
-    catalogue.complete(prefixes[0])  # opens the files
-    ours = timed(lambda prefix: catalogue.complete(prefix).table.select(["id", "count"]), prefixes)
+    catalog.complete(prefixes[0])  # opens the files
+    ours = timed(lambda prefix: catalog.complete(prefix).table.select(["id", "count"]), prefixes)
     where = " AND ".join(f"id{i} = ?" for i in range(n))
     query = f"SELECT id{n} AS id, count FROM {files} WHERE {where} ORDER BY count DESC, id LIMIT 10"
     database = duckdb.connect()
@@ -70,9 +70,9 @@ def lookups(catalogue: tc.Catalogue, files: str, prefixes: NDArray[np.uint16]) -
           f"DuckDB {other_median:.1f} ms, ratio {other_median / median:.1f}")  # fmt: skip
 
 
-def counts(catalogue: tc.Catalogue, files: str, trigrams: NDArray[np.uint16]) -> None:
-    catalogue.count(trigrams[:1])
-    [(ours, own)] = timed(catalogue.count, [trigrams])
+def counts(catalog: tc.Catalog, files: str, trigrams: NDArray[np.uint16]) -> None:
+    catalog.count(trigrams[:1])
+    [(ours, own)] = timed(catalog.count, [trigrams])
     wanted = pa.table({f"id{i}": trigrams[:, i] for i in range(3)} | {"row": np.arange(len(trigrams))})
     query = f"SELECT count FROM wanted LEFT JOIN {files} USING (id0, id1, id2) ORDER BY row"
     database = duckdb.connect()

@@ -86,21 +86,21 @@ def commands(folder: Path, only: list[str] | None) -> Iterator[tuple[str, list[s
     if any(wanted(stage) for stage in ("scan", "predict")):
         flat = zipf(folder / "model.bin", 8_192, 100_000)
         store = [str(flat), "--tokenizer", str(_MODEL), "--id-dtype", "uint32"]
-        catalogue = str(folder / "model")
-        subprocess.run([sys.executable, "-m", "taskcatalog", "ngrams", *store, "--out", catalogue], check=True)
+        catalog = str(folder / "model")
+        subprocess.run([sys.executable, "-m", "taskcatalog", "ngrams", *store, "--out", catalog], check=True)
         for model in (_MODEL, save_made_model("pythia-70m", folder / "70m")):
             name = "embedded model" if model == _MODEL else "a random model of 70M"
             for n in (4, 8):
-                scan = ["scan", *store, *_SCANNED, "--model", str(model), "--prompt-length", str(n), "--out", catalogue]
+                scan = ["scan", *store, *_SCANNED, "--model", str(model), "--prompt-length", str(n), "--out", catalog]
                 yield f"scan, {name}, prompts of {n}", scan
-            yield f"predict, {name}", ["predict", catalogue, "--model", str(model)]
+            yield f"predict, {name}", ["predict", catalog, "--model", str(model)]
     if any(wanted(stage) for stage in ("sql", "verify", "duckdb")):
-        flat, catalogue = zipf(folder / "tables.bin", 50_277, 40_000_000), str(folder / "tables")
-        made = [sys.executable, "-m", "taskcatalog", "ngrams", str(flat), "--id-dtype", "uint32", "--out", catalogue]
+        flat, catalog = zipf(folder / "tables.bin", 50_277, 40_000_000), str(folder / "tables")
+        made = [sys.executable, "-m", "taskcatalog", "ngrams", str(flat), "--id-dtype", "uint32", "--out", catalog]
         subprocess.run(made, check=True)
-        yield "sql, GROUP BY of trigrams", ["sql", catalogue, _QUERY]
-        yield "verify", ["verify", catalogue]
-        yield "duckdb", ["duckdb", catalogue, "--out", str(folder / "tables.duckdb")]
+        yield "sql, GROUP BY of trigrams", ["sql", catalog, _QUERY]
+        yield "verify", ["verify", catalog]
+        yield "duckdb", ["duckdb", catalog, "--out", str(folder / "tables.duckdb")]
 
 
 def zipf(flat: Path, vocabulary: int, n_tokens: int) -> Path:

@@ -96,7 +96,7 @@ def write_tokens(flat: Path, store: str | None, n_tokens: int, grow: bool) -> tu
     if store is None:
         return write_flat(flat, n_tokens), MODEL / "tokenizer.json"
     opened = tc.open_store(store)
-    assert opened.corpus.sequence_length == SEQUENCE_LENGTH
+    assert opened.identity.sequence_length == SEQUENCE_LENGTH
     if grow:
         n_tokens -= n_tokens % SEQUENCE_LENGTH
         write_grown(flat, opened.read(0, opened.n_sequences).tokens.astype(np.uint16), n_tokens)
@@ -152,7 +152,7 @@ def with_taskcatalog(flat: Path, out: Path, memory: str) -> Done:
     options = tc.StoreOptions(tokenizer=str(flat.parent / "tokenizer.json"))
     tc.ngrams(flat.parent / "few.bin", flat.parent / "few", options=options, force=True)  # imports and compiles
     started = time.perf_counter()
-    tc.ngrams(flat, out / "catalogue", options=options, memory=memory)
+    tc.ngrams(flat, out / "catalog", options=options, memory=memory)
     return Done(started)
 
 
@@ -210,7 +210,7 @@ def with_polars(flat: Path, out: Path, memory: str) -> Done:
 
 
 def with_shards(flat: Path, out: Path, memory: str) -> Done:
-    """The strategy of the original catalogue, in our own words."""
+    """The strategy of the original catalog, in our own words."""
     del memory
     tokens = np.memmap(flat, np.uint16, "r").reshape(-1, SEQUENCE_LENGTH)
     started = time.perf_counter()
@@ -273,9 +273,9 @@ def trigram_places(tokens: NDArray[np.uint16], at_ends: bool) -> pa.Table:
 
 def compare(folder: Path, way: str) -> None:
     """Raises SystemExit where a way's tables differ from ours."""
-    catalogue = tc.open(folder / "taskcatalog/catalogue")
+    catalog = tc.Catalog(folder / "taskcatalog/catalog")
     if way == "tokengrams":
-        compare_counts(folder, catalogue)
+        compare_counts(folder, catalog)
         return
     theirs = duckdb.connect(folder / "sharded/tables.duckdb", read_only=True) if way == "sharded" else duckdb.connect()
     for table in TABLES:
@@ -285,13 +285,13 @@ def compare(folder: Path, way: str) -> None:
         name = table if way == "sharded" else f"'{file}'"
         order = ", ".join(column for column in theirs.sql(f"FROM {name}").columns if column.startswith("id"))
         rows = theirs.sql(f"FROM {name} ORDER BY {order}").to_arrow_table()
-        ours = catalogue.table(table).to_arrow_table()
+        ours = catalog.table(table).to_arrow_table()
         for column in rows.column_names:
             if not np.array_equal(ours[column].to_numpy(), rows[column].to_numpy()):
                 raise SystemExit(f"{table}: column {column} of {way} differs")
 
 
-def compare_counts(folder: Path, catalogue: tc.Catalogue) -> None:
+def compare_counts(folder: Path, catalog: tc.Catalog) -> None:
     """tokengrams also counts grams across the ends of sequences, so those are added to ours."""
     from tokengrams import MemmapIndex
 
@@ -301,7 +301,7 @@ def compare_counts(folder: Path, catalogue: tc.Catalogue) -> None:
     grams = np.stack([tokens[places + i] for i in range(3)], 1)
     ends = np.arange(SEQUENCE_LENGTH, len(tokens) - 1, SEQUENCE_LENGTH)
     crossing = np.stack([tokens[np.concatenate([ends - 2, ends - 1]) + i] for i in range(3)], 1)
-    ours = catalogue.count(grams) + np.array([(crossing == gram).all(1).sum() for gram in grams], np.uint64)
+    ours = catalog.count(grams) + np.array([(crossing == gram).all(1).sum() for gram in grams], np.uint64)
     if ours.tolist() != [index.count(gram) for gram in grams.tolist()]:
         raise SystemExit("trigrams: counts of tokengrams differ")
 

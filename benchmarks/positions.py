@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 import taskcatalog as tc
-from taskcatalog.corpus.stores.store import Store
 from taskcatalog.lm.prefix_tree import prefix_tree
+from taskcatalog.stores.store import Store
 from taskcatalog.tasks.collect import collect_part, collect_parts, merge_collected, prompts_schema
 from taskcatalog.tasks.prompts import distinct_rows, ids_of, n_parts, read_part
 
@@ -32,7 +32,7 @@ def main() -> None:
     options = arguments.parse_args()
     store = tc.open_store(options.store)
     for n_tokens in options.tokens:
-        n_sequences = min(max(1, n_tokens // store.corpus.sequence_length), store.n_sequences)
+        n_sequences = min(max(1, n_tokens // store.identity.sequence_length), store.n_sequences)
         with tempfile.TemporaryDirectory() as name:
             count(store, n_sequences, options.confident, Path(name))
 
@@ -42,9 +42,9 @@ def count(store: Store, n_sequences: int, confident: float, folder: Path) -> Non
     n_tokens = sum(collect_part(part).amount for part in parts.values())
     prompts = folder / "prompts.parquet"
     collected = [part.out for part in parts.values()]
-    n_prompts = merge_collected(collected, prompts_schema(_LENGTH, store.corpus.id_dtype), prompts, _MEMORY)
+    n_prompts = merge_collected(collected, prompts_schema(_LENGTH, store.identity.id_dtype), prompts, _MEMORY)
     disk = sum(path.stat().st_size for path in folder.iterdir())
-    bits = (store.corpus.vocabulary_size - 1).bit_length()
+    bits = (store.identity.vocabulary_size - 1).bit_length()
     generator = np.random.default_rng(0)
     long = short = 0
     for number in range(n_parts(prompts)):

@@ -37,14 +37,14 @@ def main() -> None:
     arguments.add_argument("--store", help="a token store of 16-bit ids")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        flat, out = Path(name) / "flat.bin", Path(name) / "catalogue"
+        flat, out = Path(name) / "flat.bin", Path(name) / "catalog"
         model = str(save_made_model(options.model, Path(name) / "model")) if options.model in NAMES else options.model
         n_tokens, tokenizer = write_tokens(flat, options.store, options.tokens, grow=False)
         shutil.copy(tokenizer, flat.parent)
         settings = tc.NgramSettings(min_prefix_count=options.min_prefix_count)
         tc.ngrams(flat, out, settings, options=tc.StoreOptions(tokenizer=str(flat.parent / "tokenizer.json")))
         plain_model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-        grams = some_ngrams(tc.open(out), options.plain_prompts)
+        grams = some_ngrams(tc.Catalog(out), options.plain_prompts)
         plain_predict(plain_model, grams[0][:_BATCH])
         # Half of it before ours and half after, as this machine may be faster at one time than at another.
         p_before, before = timed_plain_predict(plain_model, [array[::2] for array in grams])
@@ -53,7 +53,7 @@ def main() -> None:
         ours = (time.perf_counter() - started) / asked
         p_after, after = timed_plain_predict(plain_model, [array[1::2] for array in grams])
         plain = (before + after) / sum(map(len, grams))
-        p_of = {tuple(ids): p for ids, p in tc.open(out).sql("SELECT ids, p FROM predictions").fetchall()}
+        p_of = {tuple(ids): p for ids, p in tc.Catalog(out).sql("SELECT ids, p FROM predictions").fetchall()}
         rows = [tuple(ids) for start in (0, 1) for array in grams for ids in array[start::2].tolist()]
         p = np.concatenate([*p_before, *p_after])
         np.testing.assert_allclose([p_of[ids] for ids in rows], p, rtol=1e-3, atol=1e-7)
@@ -61,13 +61,13 @@ def main() -> None:
     print(f"taskcatalog {ours * 1e6:.0f} µs a completion, plain way {plain * 1e6:.0f} µs, ratio {plain / ours:.2f}")
 
 
-def some_ngrams(catalogue: tc.Catalogue, limit: int) -> list[np.ndarray]:
+def some_ngrams(catalog: tc.Catalog, limit: int) -> list[np.ndarray]:
     """Of the rows of both top tables ``limit``, drawn by a hash: bigrams (rows, 2) and trigrams (rows, 3)."""
     ids = (
         "SELECT [id0, id1]::UINTEGER[] AS ids FROM top_bigrams "
         "UNION ALL SELECT [id0, id1, id2]::UINTEGER[] FROM top_trigrams"
     )
-    rows = catalogue.sql(f"SELECT ids FROM ({ids}) ORDER BY hash(ids) LIMIT {limit}").fetchall()
+    rows = catalog.sql(f"SELECT ids FROM ({ids}) ORDER BY hash(ids) LIMIT {limit}").fetchall()
     return [np.array([row for (row,) in rows if len(row) == n], np.int64) for n in (2, 3)]
 
 

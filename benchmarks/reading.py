@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from real_text import MODEL, SEQUENCE_LENGTH
 
 import taskcatalog as tc
-from taskcatalog.corpus.converting.stage import ConvertSettings, convert
-from taskcatalog.corpus.stores.store import Store, stretches
+from taskcatalog.converting.stage import ConvertSettings, convert
+from taskcatalog.stores.store import Store, stretches
 
 _TOKENS_AT_ONCE = 1 << 26
 _WORKERS = 2
@@ -55,7 +55,7 @@ def main() -> None:
         for kind, how in KINDS.items():
             folder.mkdir()
             path = how.write(flat, folder)
-            at_once = max(1, _TOKENS_AT_ONCE // tc.open_store(path, how.options).corpus.sequence_length)
+            at_once = max(1, _TOKENS_AT_ONCE // tc.open_store(path, how.options).identity.sequence_length)
             ours, plain = [], []
             for _ in range(options.repeats + 1):  # the first puts the files into the page cache
                 store = tc.open_store(path, how.options)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import taskcatalog.embedded
-from taskcatalog.catalog.vocabulary import Vocabulary
+from taskcatalog.vocabulary import Vocabulary
 
 MODEL = Path(taskcatalog.embedded.__file__).parent / "data"
 SEQUENCE_LENGTH = 2_048

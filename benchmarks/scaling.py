@@ -67,7 +67,7 @@ def measured(folder: Path, memory: str) -> dict[str, Any]:
     command = [sys.executable, str(script), "--only", "taskcatalog", "--folder", str(folder), "--memory", memory]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     done = json.loads((folder / "measured.json").read_text())
-    facts = json.loads((folder / "taskcatalog/catalogue/ngrams/ledger.json").read_text())["facts"]
+    facts = json.loads((folder / "taskcatalog/catalog/ngrams/ledger.json").read_text())["facts"]
     planned = {f"planned_{name}": getattr(plan, name) for name in ("seconds", "memory", "temporary", "final")}
     return {**done, "trigrams": facts["trigrams"], "bigrams": facts["bigrams"], **planned}
 

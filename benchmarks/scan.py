@@ -38,7 +38,7 @@ def main() -> None:
     arguments.add_argument("--device", default="cpu")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        flat, out = Path(name) / "flat.bin", Path(name) / "catalogue"
+        flat, out = Path(name) / "flat.bin", Path(name) / "catalog"
         model = str(save_made_model(options.model, Path(name) / "model")) if options.model in NAMES else options.model
         n_tokens, tokenizer = write_tokens(flat, options.store, options.tokens, grow=False)
         shutil.copy(tokenizer, flat.parent)
@@ -64,7 +64,7 @@ def main() -> None:
         more, plain_after = timed_plain_scan(plain_model, halves[1])
         plain = (plain_before + plain_after) / part.size
         if options.dtype == "float32":
-            compare(tc.open(out), part, accepted | more)
+            compare(tc.Catalog(out), part, accepted | more)
     print(
         f"{n_tokens:,} tokens, {found['prompts']:,} distinct prompts, {found['positions'] / n_tokens:.2f} positions a "
         f"token, {found['tasks']:,} tasks"
@@ -94,11 +94,11 @@ def plain_scan(model: Any, sequences: np.ndarray) -> set[tuple[int, ...]]:
     return accepted
 
 
-def compare(catalogue: tc.Catalogue, part: np.ndarray, accepted: set[tuple[int, ...]]) -> None:
+def compare(catalog: tc.Catalog, part: np.ndarray, accepted: set[tuple[int, ...]]) -> None:
     """Both must accept the same prompts of the part, but for a few at the very threshold."""
     windows = np.lib.stride_tricks.sliding_window_view(part, 5, axis=1).reshape(-1, 5)
     looked_at = {tuple(ids) for ids in windows.tolist()}
-    ours = {tuple(ids) for (ids,) in catalogue.sql("SELECT long_ids FROM scan_4").fetchall()}
+    ours = {tuple(ids) for (ids,) in catalog.sql("SELECT long_ids FROM scan_4").fetchall()}
     different = len((ours & looked_at) ^ accepted)
     if different > len(accepted) // 500:
         raise SystemExit(f"{different} of {len(accepted)} accepted prompts differ")

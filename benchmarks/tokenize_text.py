@@ -20,12 +20,12 @@ from real_text import MODEL
 from tokenizers import Tokenizer
 
 import taskcatalog as tc
-from taskcatalog.corpus.documents.batch import Problems, Reading
-from taskcatalog.corpus.documents.find import find_sources
-from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, read_stretch
-from taskcatalog.corpus.find_tokenizer import find_tokenizer
-from taskcatalog.corpus.stores.store import Store
+from taskcatalog.documents.batch import Problems, Reading
+from taskcatalog.documents.find import find_sources
+from taskcatalog.documents.stretches import DatasetChoice, Stretch, read_stretch
 from taskcatalog.embedded.standard_library import standard_library_sources
+from taskcatalog.find_tokenizer import find_tokenizer
+from taskcatalog.stores.store import Store
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def read_texts(sources: list[str]) -> list[str]:
 
 def compare(store: Store, ids: list[int], copies: int) -> None:
     assert store.n_tokens == copies * len(ids)
-    read = store.read(0, -(-len(ids) // store.corpus.sequence_length)).tokens[: len(ids)]
+    read = store.read(0, -(-len(ids) // store.identity.sequence_length)).tokens[: len(ids)]
     assert np.array_equal(read, ids)
 
 

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import taskcatalog as tc
-from taskcatalog.corpus.converting.mds_writer import INDEX, MdsLayout, write_index, write_shards
-from taskcatalog.corpus.stores.store import Sequences
+from taskcatalog.converting.mds_writer import INDEX, MdsLayout, write_index, write_shards
+from taskcatalog.stores.store import Sequences
 
 ENVIRONMENT = Path(__file__).parents[1] / ".venv-mosaicml"
 PEER = Path(__file__).parent / "mosaicml_peer.py"

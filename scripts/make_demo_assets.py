@@ -5,7 +5,7 @@ Both learn one text, the standard library of the Python that runs this script (t
 Pythia) of 5.3M parameters, saved in float16 as 10.5 MB.
 
 The windows that the model learns from are short (64 tokens at random places), so that one position in
-sixteen has at most four tokens before it: those contexts are what a catalogue asks about. The hidden
+sixteen has at most four tokens before it: those contexts are what a catalog asks about. The hidden
 matrices are trained with Muon, the rest with AdamW; the learning rate falls linearly to zero over the last
 half. Products run in bfloat16, weights stay in float32.
 

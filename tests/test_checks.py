@@ -53,7 +53,7 @@ def test_doubt_is_as_large_as_rounding(flat: Path, tmp_path: Path, architecture:
     for dtype in dtypes:
         settings = tc.ScanSettings(max_tokens=800)
         tc.scan(flat, model, tmp_path / dtype, settings, options=FLAT, dtype=dtype)
-        rows = tc.open(tmp_path / dtype).sql("SELECT long_ids FROM scan_4").fetchall()
+        rows = tc.Catalog(tmp_path / dtype).sql("SELECT long_ids FROM scan_4").fetchall()
         accepted[dtype] = {tuple(ids) for (ids,) in rows}
     assert len(accepted["float32"]) > 50
     assert accepted["float32"] == accepted["bfloat16"] == accepted["float16"]

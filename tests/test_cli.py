@@ -14,8 +14,8 @@ import pytest
 
 import taskcatalog as tc
 from helpers import answer, invoke, refusal
+from taskcatalog.catalog.display import columns, visible
 from taskcatalog.cli import main
-from taskcatalog.display import columns, visible
 from taskcatalog.errors import DiskFullError
 
 ROOT = Path(__file__).parents[1]
@@ -23,11 +23,11 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def made(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small store and the catalogue of its n-grams."""
+    """A folder with a small store and the catalog of its n-grams."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "a.txt").write_text("import os\nimport sys\nimport os\n\tprint(os)\n" * 50)
     answer("tokenize", folder / "a.txt", "--out", folder / "store", "--tokenizer", demo_data)
-    said = answer("ngrams", folder / "store", "--out", folder / "catalogue", "--min-prefix-count", 10)
+    said = answer("ngrams", folder / "store", "--out", folder / "catalog", "--min-prefix-count", 10)
     assert "trigrams" in said
     return folder
 
@@ -66,7 +66,7 @@ def test_commands_are_documented() -> None:
 
 
 def test_every_column_is_documented() -> None:
-    from taskcatalog.catalog import schemas
+    from taskcatalog.tables import schemas
 
     page = (ROOT / "docs/tables.md").read_text()
     ids = np.dtype(np.uint16)
@@ -81,19 +81,19 @@ def test_complete_again_says_so(made: Path, demo_data: Path) -> None:
 
 
 def test_sql(made: Path, tmp_path: Path) -> None:
-    catalogue = made / "catalogue"
-    assert "trigram_prefixes" in answer("sql", catalogue)
+    catalog = made / "catalog"
+    assert "trigram_prefixes" in answer("sql", catalog)
     query = "SELECT seq, sum_count, id0 FROM top_bigrams ORDER BY sum_count DESC, id0 LIMIT 3"
-    expected = tc.open(catalogue).sql(query).fetchall()
+    expected = tc.Catalog(catalog).sql(query).fetchall()
     assert len(expected) == 3
-    as_csv = list(csv.reader(io.StringIO(answer("sql", catalogue, query, "--format", "csv"))))
+    as_csv = list(csv.reader(io.StringIO(answer("sql", catalog, query, "--format", "csv"))))
     assert as_csv == [["seq", "sum_count", "id0"], *([str(cell) for cell in row] for row in expected)]
-    as_json = json.loads(answer("sql", catalogue, query, "--format", "json"))
+    as_json = json.loads(answer("sql", catalog, query, "--format", "json"))
     assert [tuple(row.values()) for row in as_json] == expected
-    answer("sql", catalogue, query, "--format", "parquet", "--out", tmp_path / "t.parquet")
+    answer("sql", catalog, query, "--format", "parquet", "--out", tmp_path / "t.parquet")
     assert [tuple(row.values()) for row in pq.read_table(tmp_path / "t.parquet").to_pylist()] == expected
-    assert json.loads(answer("sql", catalogue, query.replace("LIMIT 3", "LIMIT 0"), "--format", "json")) == []
-    raw = answer("sql", catalogue, "SELECT bytes FROM tokens WHERE id = 1", "--format", "json")
+    assert json.loads(answer("sql", catalog, query.replace("LIMIT 3", "LIMIT 0"), "--format", "json")) == []
+    raw = answer("sql", catalog, "SELECT bytes FROM tokens WHERE id = 1", "--format", "json")
     assert json.loads(raw) == [{"bytes": "21"}]
 
 
@@ -109,47 +109,47 @@ def test_sql(made: Path, tmp_path: Path) -> None:
     ],
 )
 def test_queries_that_are_refused(made: Path, query: str, message: str) -> None:
-    assert message in refusal("sql", made / "catalogue", query)
+    assert message in refusal("sql", made / "catalog", query)
 
 
 def test_complete(made: Path) -> None:
-    lines = answer("complete", made / "catalogue", "import").splitlines()
+    lines = answer("complete", made / "catalog", "import").splitlines()
     assert lines[0] == "import: 150 occurrences"
     assert lines[1].split() == ["rank", "token", "count", "share"]
     assert lines[2].split() == ["1", "·os", "100", "0.667"]
     assert lines[3].split() == ["2", "·sys", "50", "0.333"]
-    longer = answer("complete", made / "catalogue", "import sys\nimport os")
+    longer = answer("complete", made / "catalog", "import sys\nimport os")
     assert longer.startswith("import·os (without import·sys⏎): 100 occurrences")
-    assert "0 occurrences" in answer("complete", made / "catalogue", "zebra zebra")
-    assert "empty" in refusal("complete", made / "catalogue", "")
+    assert "0 occurrences" in answer("complete", made / "catalog", "zebra zebra")
+    assert "empty" in refusal("complete", made / "catalog", "")
 
 
 def test_python_api(made: Path) -> None:
-    catalogue = tc.open(made / "catalogue")
-    trigrams = catalogue.table("trigrams").to_arrow_table()
+    catalog = tc.Catalog(made / "catalog")
+    trigrams = catalog.table("trigrams").to_arrow_table()
     ids = np.stack([trigrams[f"id{i}"].to_numpy() for i in range(3)], 1)
     absent = np.array([[1, 1, 1]])
-    counts = catalogue.count(np.concatenate([ids[::-1], absent, ids[:2]]))
+    counts = catalog.count(np.concatenate([ids[::-1], absent, ids[:2]]))
     expected = trigrams["count"].to_numpy()
     assert counts.tolist() == [*expected[::-1].tolist(), 0, *expected[:2].tolist()]
-    vocabulary = catalogue.vocabulary
+    vocabulary = catalog.vocabulary
     assert vocabulary is not None
-    found = catalogue.complete(vocabulary.encode("import"), limit=1)
+    found = catalog.complete(vocabulary.encode("import"), limit=1)
     assert found.table["token"].to_pylist() == [" os"]
     assert found.sum_count == 150
     with pytest.raises(tc.SettingsError, match="table 'nope' is not in"):
-        catalogue.table("nope")
+        catalog.table("nope")
     with pytest.raises(tc.SettingsError, match="count takes integer ids"):
-        catalogue.count([[0.5, 1]])
+        catalog.count([[0.5, 1]])
 
 
 def test_config_file(made: Path, tmp_path: Path) -> None:
     config = tmp_path / "ngrams.yaml"
     config.write_text(f"out: {tmp_path / 'c'}\nn: [2, 4]\nmin-prefix-count: 7\n")
     answer("ngrams", made / "store", "--config", config)
-    assert "4grams" in tc.open(tmp_path / "c").tables
+    assert "4grams" in tc.Catalog(tmp_path / "c").tables
     answer("ngrams", made / "store", "--config", config, "--out", tmp_path / "d", "-n", 2)
-    assert "4grams" not in tc.open(tmp_path / "d").tables
+    assert "4grams" not in tc.Catalog(tmp_path / "d").tables
 
 
 def test_bad_input_is_one_line(made: Path, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_bad_input_is_one_line(made: Path, tmp_path: Path) -> None:
         (("ngrams", tmp_path / "none", "--out", tmp_path / "c"), "none: does not exist"),
         (("ngrams", made / "store", "--out", tmp_path / "c", "--memory", "much"), "'much' is not a size"),
         (("ngrams", made / "store", "--out", tmp_path / "c", "--workers", 0), "workers is 0"),
-        (("ngrams", made / "store", "--out", made / "a.txt"), "a.txt: is there and is no catalogue"),
+        (("ngrams", made / "store", "--out", made / "a.txt"), "a.txt: is there and is no catalog"),
         (("sql", tmp_path / "none"), "none: does not exist"),
         (("verify", made), "is no token store, MDS folder or .bin file"),
     ):
@@ -167,7 +167,7 @@ def test_bad_input_is_one_line(made: Path, tmp_path: Path) -> None:
 
 def test_verify(made: Path, tmp_path: Path) -> None:
     assert "all is well" in answer("verify", made / "store")
-    assert "all is well" in answer("verify", made / "catalogue")
+    assert "all is well" in answer("verify", made / "catalog")
     answer("ngrams", made / "store", "--out", tmp_path / "c")
     table = tmp_path / "c/ngrams/bigrams/00000.parquet"
     content = bytearray(table.read_bytes())
@@ -198,8 +198,8 @@ def test_names_that_no_output_can_have(made: Path, tmp_path: Path) -> None:
     assert "is not UTF-8: choose another folder" in refusal("ngrams", made / "store", "--out", tmp_path / "\udcff")
     assert "is not UTF-8: choose another folder" in refusal("sql", tmp_path / "\udcff")
     assert "is a URL: give a folder or a file on this machine" in refusal("ngrams", made / "store", "--out", "s3://a/b")
-    assert "is not UTF-8: only sources" in refusal("complete", made / "catalogue", "\udcff")
-    assert "is not UTF-8: only sources" in refusal("sql", made / "catalogue", "SELECT '\udcff'")
+    assert "is not UTF-8: only sources" in refusal("complete", made / "catalog", "\udcff")
+    assert "is not UTF-8: only sources" in refusal("sql", made / "catalog", "SELECT '\udcff'")
     source = ["tokenize", made / "a.txt", "--tokenizer", "x"]
     assert "is not UTF-8: only sources" in refusal(*source, "--out", tmp_path / "\udcff")
     assert list(tmp_path.iterdir()) == []
@@ -230,4 +230,4 @@ def test_exit_codes_and_defects(made: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert issubclass(DiskFullError, tc.TaskcatalogError)
     assert "no such command" in refusal("nothing").lower()
     assert "missing argument 'STORE'".lower() in refusal("ngrams").lower()
-    assert "0 is not in the range" in refusal("complete", made / "catalogue", "a", "--limit", 0)
+    assert "0 is not in the range" in refusal("complete", made / "catalog", "a", "--limit", 0)

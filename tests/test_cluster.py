@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.stage import Stage
-from taskcatalog.cluster.local import PartResult, Work
-from taskcatalog.cluster.streams import run_streams
 from taskcatalog.errors import InputError, TaskcatalogError
+from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.local import PartResult, Work
+from taskcatalog.runs.stage import Stage
+from taskcatalog.runs.streams import run_streams
 
 WORK = Work(description="numbers", unit="parts", total=None)
 

@@ -24,7 +24,7 @@ def test_prompts_of_long_sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         row = tokens[50 * sequence : 50 * (sequence + 1)].tolist()
         for i in range(len(row) - 2):
             expected.setdefault(tuple(row[i : i + 3]), []).append((sequence << 32) + i)
-    schema = collect.prompts_schema(3, store.corpus.id_dtype)
+    schema = collect.prompts_schema(3, store.identity.id_dtype)
     out = tmp_path / "prompts.parquet"
     collect.merge_collected([part.out for part in parts.values()], schema, out, 1 << 28)
     found = [tuple(row.values()) for row in pq.read_table(out).to_pylist()]

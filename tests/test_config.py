@@ -47,15 +47,15 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Pa
 )
 def test_yaml_as_people_write_it(store: Path, write: Callable[[str], Path], text: str, tables: set[str]) -> None:
     answer("ngrams", store, "--out", "c", "--config", write(text))
-    assert {name for name in tc.open("c").tables if name in ("bigrams", "trigrams")} == tables
+    assert {name for name in tc.Catalog("c").tables if name in ("bigrams", "trigrams")} == tables
 
 
 def test_values_that_look_like_something_else(store: Path, write: Callable[[str], Path]) -> None:
     """A number, a date, an argument and an option of another name in the code."""
     answer("ngrams", "--config", write(f"store: {store}\nout: 5"))
-    assert tc.open("5").tables
+    assert tc.Catalog("5").tables
     answer("ngrams", store, "--config", write("out: 2026-01-31"))
-    assert tc.open("2026-01-31").tables
+    assert tc.Catalog("2026-01-31").tables
     assert answer("sql", "5", "SELECT 1 AS one", "--config", write("format: csv")) == "one\n1\n"
     assert "bos" not in refusal("scan", "nowhere", "--out", "x", "--model", "y", "--config", write("bos: yes"))
     assert "nowhere" in refusal("predict", "nowhere", "--config", write("model: one"))

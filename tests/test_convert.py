@@ -27,10 +27,10 @@ from upath import UPath
 import taskcatalog as tc
 from faults.kills import command, kill_ever_later, kill_until_done, run
 from helpers import answer, library_texts, refusal, tree, write_jsonl
-from taskcatalog.corpus.stores.store import Store
-from taskcatalog.corpus.stores.token_store import TokenStore
 from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.storage import AnyPath
+from taskcatalog.stores.store import Store
+from taskcatalog.stores.token_store import TokenStore
 
 Rows = list[list[int]]
 MDS = tc.ConvertSettings(format="mds")
@@ -102,7 +102,7 @@ def test_any_way_is_exact(
         kind, path = to, out
         again = tc.open_store(path, open_options(kind, dtype, tokenizer_of(folder, n_ids), length))
         assert sequences_of(again) == expected
-        assert again.corpus.vocabulary_size == n_ids
+        assert again.identity.vocabulary_size == n_ids
 
 
 def open_options(kind: str, dtype: Any, tokenizer: str, length: int) -> tc.StoreOptions:

@@ -21,11 +21,6 @@ from numpy.typing import NDArray
 
 import taskcatalog as tc
 from helpers import answer, library_texts, refusal, tree, write_jsonl
-from taskcatalog.catalog.folder import Corpus
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.schemas import ngram_table, prefix_table, top_table
-from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.corpus.stores.store import Sequences, uniform_ends
 from taskcatalog.counting import count as counting
 from taskcatalog.counting import kernels, runs, tables
 from taskcatalog.counting.count import count_stretch, cut_store
@@ -33,7 +28,12 @@ from taskcatalog.counting.keys import KeyLayout, high_and_low
 from taskcatalog.counting.runs import MemoryRun, StoredRun
 from taskcatalog.counting.tables import table_parts, write_tables, write_unigrams
 from taskcatalog.errors import ConflictError, SettingsError
+from taskcatalog.runs.ledger import Ledger
 from taskcatalog.storage import AnyPath
+from taskcatalog.stores.identity import StoreIdentity
+from taskcatalog.stores.store import Sequences, uniform_ends
+from taskcatalog.tables.schemas import ngram_table, prefix_table, top_table
+from taskcatalog.vocabulary import Vocabulary
 
 Gram = tuple[int, ...]
 
@@ -75,9 +75,9 @@ class Rows:
         return self.stamp
 
     @property
-    def corpus(self) -> Corpus:
+    def identity(self) -> StoreIdentity:
         length = max(map(len, self.rows), default=1)
-        return Corpus(
+        return StoreIdentity(
             fingerprint="", sequence_length=max(1, length), vocabulary_size=self.vocabulary_size, end_of_text=None
         )
 
@@ -91,7 +91,7 @@ class Rows:
 
     def read(self, start: int, stop: int) -> Sequences:
         rows = self.rows[start:stop]
-        tokens: NDArray[Any] = np.array([id_ for row in rows for id_ in row], self.corpus.id_dtype)
+        tokens: NDArray[Any] = np.array([id_ for row in rows for id_ in row], self.identity.id_dtype)
         return Sequences(tokens, np.cumsum([len(row) for row in rows], dtype=np.int64), None)
 
 
@@ -191,7 +191,7 @@ def test_counts_beyond_what_a_run_can_hold(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(counting, "_MOST_TOKENS", 255)
     flat = write_flat(tmp_path / "flat.bin", [9] * 3_000, "uint16")
     tc.ngrams(flat, tmp_path / "c", options=tc.StoreOptions(sequence_length=3_000))
-    assert rows_in(tc.open(tmp_path / "c"), "trigrams") == [(9, 9, 9, 2_998)]
+    assert rows_in(tc.Catalog(tmp_path / "c"), "trigrams") == [(9, 9, 9, 2_998)]
 
 
 @pytest.mark.parametrize("most", [7, 1_000, 4_999, 5_000, 5_001, 12_000])
@@ -275,8 +275,8 @@ def write_flat(path: Path, tokens: list[int], dtype: str) -> Path:
     return path
 
 
-def rows_in(catalogue: tc.Catalogue, table: str) -> list[tuple[int | float, ...]]:
-    return catalogue.table(table).fetchall()
+def rows_in(catalog: tc.Catalog, table: str) -> list[tuple[int | float, ...]]:
+    return catalog.table(table).fetchall()
 
 
 @pytest.mark.parametrize(
@@ -301,15 +301,15 @@ def test_tables_equal_a_naive_count(tmp_path: Path, n_tokens: int, length: int, 
     options = tc.StoreOptions(sequence_length=length, id_dtype=dtype)  # type: ignore[arg-type]
     ns = tc.NgramSettings(n=(2, 3, 4, 5), min_prefix_count=5, min_share=0.3)
     tc.ngrams(flat, tmp_path / "c", ns, options=options, workers=2, memory="9MB")
-    catalogue = tc.open(tmp_path / "c")
+    catalog = tc.Catalog(tmp_path / "c")
     for n in ns.n:
         grams = naive_counts(sequences, n)
-        assert rows_in(catalogue, ngram_table(n)) == [(*gram, count) for gram, count in grams.items()]
+        assert rows_in(catalog, ngram_table(n)) == [(*gram, count) for gram, count in grams.items()]
         prefixes = naive_prefixes(grams)
-        assert rows_in(catalogue, prefix_table(n)) == prefixes
+        assert rows_in(catalog, prefix_table(n)) == prefixes
         top = [row for row in prefixes if row[n + 2] > 0.3 and row[n] > (0 if n == 2 else 5)]
         top.sort(key=lambda row: (-row[n], row[:n]))
-        assert [row[: n + 5] for row in rows_in(catalogue, top_table(n))] == top
+        assert [row[: n + 5] for row in rows_in(catalog, top_table(n))] == top
     assert tc.verify(tmp_path / "c") == []
 
 
@@ -334,8 +334,8 @@ def test_ranges_cover_all_ids_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [id_ for first, last in ranges for id_ in range(first, last)] == list(range(len(counts)))
 
 
-def golden_hash(catalogue: tc.Catalogue, table: str) -> str:
-    columns = catalogue.table(table).to_arrow_table()
+def golden_hash(catalog: tc.Catalog, table: str) -> str:
+    columns = catalog.table(table).to_arrow_table()
     digest = hashlib.sha256()
     for name in columns.column_names:
         if name not in ("frac_max", "completions", "entropy"):
@@ -348,16 +348,16 @@ def test_golden_results(shared: Path, tmp_path: Path, memory: str, workers: int)
     golden = json.loads((shared / "golden/pile_layout_ngrams.json").read_text())
     source = shared / "mds/pile_layout_zstd"
     rows = tc.ngrams(source, tmp_path / "c", memory=memory, workers=workers)
-    catalogue = tc.open(tmp_path / "c")
+    catalog = tc.Catalog(tmp_path / "c")
     for table in ("bigrams", "bigram_prefixes", "trigrams", "trigram_prefixes"):
         assert rows[table] == golden[table]["rows"]
-        assert golden_hash(catalogue, table) == golden[table]["sha256"]
+        assert golden_hash(catalog, table) == golden[table]["sha256"]
         if "sum_count" in golden[table]:
-            assert catalogue.sql(f"SELECT sum(count) FROM {table}").fetchall() == [(golden[table]["sum_count"],)]
+            assert catalog.sql(f"SELECT sum(count) FROM {table}").fetchall() == [(golden[table]["sum_count"],)]
         else:
             over = golden[table]["rows_with_share_over_half_and_sum_count_over_20"]
             query = f"SELECT count(*) FROM {table} WHERE frac_max > 0.5 AND sum_count > 20"
-            assert catalogue.sql(query).fetchall() == [(over,)]
+            assert catalog.sql(query).fetchall() == [(over,)]
 
 
 def test_same_bytes_whatever_the_limits(demo_data: Path, tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ def test_force_counts_anew(tmp_path: Path) -> None:
     flat = write_flat(tmp_path / "flat.bin", [1, 2, 3, 4], "uint16")
     tc.ngrams(flat, tmp_path / "c")
     tc.ngrams(flat, tmp_path / "c", tc.NgramSettings(n=(2,)), force=True)
-    assert "trigrams" not in tc.open(tmp_path / "c").tables
+    assert "trigrams" not in tc.Catalog(tmp_path / "c").tables
 
 
 def test_leftovers_of_a_killed_run_go(tmp_path: Path) -> None:
@@ -435,7 +435,7 @@ def test_lookups_in_many_row_groups(tmp_path: Path) -> None:
     tokens = np.minimum(generator.zipf(1.3, 600_000), 3_000).astype("<u2")
     tokens.tofile(tmp_path / "flat.bin")
     tc.ngrams(tmp_path / "flat.bin", tmp_path / "c", options=tc.StoreOptions(sequence_length=600_000))
-    catalogue = tc.open(tmp_path / "c")
+    catalog = tc.Catalog(tmp_path / "c")
     [file] = (tmp_path / "c/ngrams/trigrams").iterdir()
     assert pq.read_metadata(file).num_row_groups > 4
     for n in (1, 2, 3):
@@ -444,14 +444,14 @@ def test_lookups_in_many_row_groups(tmp_path: Path) -> None:
         asked = [known[i] for i in generator.integers(0, len(known), 3_000)]
         asked += [tuple(gram) for gram in generator.integers(0, 5_000, (2_000, n)).tolist()]
         asked += [(-1,) * n, (2**31,) * n, (2**40,) * n, known[0], known[-1]]
-        assert catalogue.count(asked).tolist() == [grams.get(gram, 0) for gram in asked]
-        assert catalogue.count(np.zeros((0, n), int)).tolist() == []
+        assert catalog.count(asked).tolist() == [grams.get(gram, 0) for gram in asked]
+        assert catalog.count(np.zeros((0, n), int)).tolist() == []
     prefixes: dict[Gram, list[tuple[int, int]]] = {}
     for gram in known:
         prefixes.setdefault(gram[:-1], []).append((-grams[gram], gram[-1]))
     some = [list(prefixes)[i] for i in generator.integers(0, len(prefixes), 100)] + [(1, 1), (1, 2), (2_999, 4_000)]
     for prefix in some:
-        found = catalogue.complete(list(prefix), limit=5)
+        found = catalog.complete(list(prefix), limit=5)
         expected = sorted(prefixes.get(prefix, []))
         assert found.sum_count == -sum(count for count, _ in expected)
         table = found.table.to_pylist()

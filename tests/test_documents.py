@@ -25,10 +25,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import taskcatalog as tc
-from taskcatalog.corpus.documents.batch import MAX_DOCUMENT, Problems, Reading
-from taskcatalog.corpus.documents.find import find_sources
-from taskcatalog.corpus.documents.names import name_in_index, name_of_file
-from taskcatalog.corpus.documents.stretches import DatasetChoice, Stretch, cut_source, read_stretch
+from taskcatalog.documents.batch import MAX_DOCUMENT, Problems, Reading
+from taskcatalog.documents.find import find_sources
+from taskcatalog.documents.names import name_in_index, name_of_file
+from taskcatalog.documents.stretches import DatasetChoice, Stretch, cut_source, read_stretch
 from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, locate
 
@@ -433,9 +433,9 @@ def test_files_that_may_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     script = """if True:
         import os, sys
-        from taskcatalog.corpus.documents.find import find_sources
-        from taskcatalog.corpus.documents.text import read_text
-        from taskcatalog.corpus.documents.batch import Problems, Reading
+        from taskcatalog.documents.find import find_sources
+        from taskcatalog.documents.text import read_text
+        from taskcatalog.documents.batch import Problems, Reading
         from taskcatalog.errors import InputError
         os.setuid(65534)
         for name in sys.argv[1:]:

@@ -34,7 +34,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_in: int, leas
     monkeypatch.setattr(pipeline, "standard_library_sources", lambda: sources)
     monkeypatch.setattr(pipeline, "SCAN", fewer)
     said: list[str] = []
-    catalogue = tc.demo(tmp_path / "demo", said.append)
+    catalog = tc.demo(tmp_path / "demo", said.append)
     text = "\n".join(said)
     sizes = dict(re.findall(r"^  (\w+) +([\d,]+)$", text, re.M))
     for table in (
@@ -46,7 +46,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_in: int, leas
         "top_trigrams",
         "scan_4",
     ):
-        [(rows,)] = catalogue.sql(f"SELECT count(*) FROM {table}").fetchall()
+        [(rows,)] = catalog.sql(f"SELECT count(*) FROM {table}").fetchall()
         assert sizes[table] == f"{rows:,}"
         assert rows > least
     for title in ("frequent bigrams", "frequent trigrams", "prompts whose meaning changes"):
@@ -57,7 +57,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_in: int, leas
     # The model learned this very text: it must know much of what is frequent.
     assert all(int(of_occurrences) > 50 for _, _, of_occurrences in learned)
     assert tc.verify(tmp_path / "demo/store") == []
-    assert tc.verify(tmp_path / "demo/catalogue") == []
+    assert tc.verify(tmp_path / "demo/catalog") == []
     again: list[str] = []
     tc.demo(tmp_path / "demo", again.append)
     untimed = [line for line in said if not re.search(r"\d\.\d$", line)]

@@ -30,16 +30,16 @@ def things(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[st
     folder = tmp_path_factory.mktemp("things")
     source = write_jsonl(folder / "a.jsonl", ["import os\nimport sys\n"] * 5)
     assert invoke("tokenize", source, "--out", folder / "store", "--tokenizer", demo_data).exit_code == 0
-    assert invoke("ngrams", folder / "store", "--out", folder / "catalogue").exit_code == 0
+    assert invoke("ngrams", folder / "store", "--out", folder / "catalog").exit_code == 0
     assert invoke("convert", folder / "store", "--out", folder / "flat.bin", "--format", "flat").exit_code == 0
-    return [str(folder / name) for name in ("a.jsonl", "store", "catalogue", "flat.bin")] + [str(demo_data)]
+    return [str(folder / name) for name in ("a.jsonl", "store", "catalog", "flat.bin")] + [str(demo_data)]
 
 
 def commands(generator: random.Random, things: list[str]) -> Iterator[list[str]]:
     """Commands that are nearly right: most values are of the kind that is wanted, a few are anything."""
-    source, store, catalogue, flat, tokenizer = things
+    source, store, catalog, flat, tokenizer = things
     usual: dict[str, list[str]] = {
-        "source": [source], "store": [store, flat], "catalog": [catalogue], "path": [store, catalogue, flat],
+        "source": [source], "store": [store, flat], "catalog": [catalog], "path": [store, catalog, flat],
         "tokenizer": [tokenizer], "models": ["nowhere"], "model": ["nowhere"], "query": ["SELECT 1"],
         "text": ["import"], "out": ["out", "out.bin", "s/out"], "workers": ["1"], "memory": ["1GB"],
     }  # fmt: skip

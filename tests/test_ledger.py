@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from helpers import tree
-from taskcatalog.catalog.files import folder_locked, write_signed
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.stage import Stage
 from taskcatalog.errors import ConflictError, InputError
+from taskcatalog.runs.files import folder_locked, write_signed
+from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.stage import Stage
 
 STAGE = Stage("stage", ("[a-z]", "files/[a-z]"))
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from mds_sets import TYPES, array_bytes, copied, naive_values, write_set
-from taskcatalog.corpus.stores.mds import MdsStore, problems_of_mds, read_mds_texts
-from taskcatalog.corpus.stores.mds_columns import Arrays, read_column
-from taskcatalog.corpus.stores.mds_format import has_index, read_shard, read_shards
 from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath
+from taskcatalog.stores.mds import MdsStore, problems_of_mds, read_mds_texts
+from taskcatalog.stores.mds_columns import Arrays, read_column
+from taskcatalog.stores.mds_format import has_index, read_shard, read_shards
 
 REAL_SETS = {
     "mosaic_mix/data": 9_999,
@@ -115,7 +115,7 @@ def test_a_real_merged_set_is_its_parts(shared: Path, tmp_path: Path) -> None:
     merged = MdsStore(tmp_path / "ids")
     (tmp_path / "ids/index.json").unlink()
     parted = MdsStore(tmp_path / "ids")
-    assert parted.corpus == merged.corpus
+    assert parted.identity == merged.identity
     assert np.array_equal(parted.read(0, 604).tokens, merged.read(0, 604).tokens)
 
 

@@ -15,8 +15,8 @@ import xxhash
 
 from helpers import refusal
 from mds_sets import array_bytes, copied, write_ids, write_set
-from taskcatalog.corpus.stores.mds import MdsStore, problems_of_mds, read_mds_texts
 from taskcatalog.errors import InputError
+from taskcatalog.stores.mds import MdsStore, problems_of_mds, read_mds_texts
 
 CODECS = [None, "zstd", "gz", "snappy", "br", "bz2"]
 

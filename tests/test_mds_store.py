@@ -11,10 +11,10 @@ import pytest
 from upath import UPath
 
 from mds_sets import COMPRESS, array_bytes, copied, write_ids, write_set
-from taskcatalog.corpus.stores.mds import MdsStore, problems_of_mds, read_mds_texts
-from taskcatalog.corpus.stores.mds_format import has_index
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.storage import AnyPath
+from taskcatalog.stores.mds import MdsStore, problems_of_mds, read_mds_texts
+from taskcatalog.stores.mds_format import has_index
 
 
 def tokens_of(folder: AnyPath, **options: Any) -> list[list[int]]:
@@ -64,7 +64,7 @@ def test_ids_in_any_layout(tmp_path: Path, layout: str, name: str) -> None:
         assert read.tokens.dtype == (np.uint16 if "16" in name else np.uint32)
         expected = [ids.tolist() for ids in sequences[first:last]]
         assert [ids.tolist() for ids in np.split(read.tokens, read.ends)[:-1]] == expected
-    assert store.corpus.vocabulary_size == (2**16 if "16" in name else largest + 1)
+    assert store.identity.vocabulary_size == (2**16 if "16" in name else largest + 1)
     assert store.n_tokens == (31 * 6 if layout == "fixed" else 31 * len(sequences[0]))
 
 
@@ -150,7 +150,7 @@ def test_parts_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 def test_an_empty_set(tmp_path: Path) -> None:
     store = MdsStore(write_ids(tmp_path / "set", []))
-    assert (store.n_sequences, store.n_tokens, store.corpus.sequence_length) == (0, 0, 1)
+    assert (store.n_sequences, store.n_tokens, store.identity.sequence_length) == (0, 0, 1)
     assert len(store.read(0, 0).tokens) == 0
     assert list(read_mds_texts(tmp_path / "set", "text")) == []
 
@@ -194,7 +194,7 @@ def put(local: Path, remote: UPath) -> UPath:
 @pytest.mark.parametrize("layout", ["pile_layout_zstd", "pile_layout_raw"])
 def test_a_remote_set(shared: Path, remote: UPath, layout: str) -> None:
     local, there = MdsStore(shared / "mds" / layout), MdsStore(put(shared / "mds" / layout, remote))
-    assert there.corpus == local.corpus
+    assert there.identity == local.identity
     n = local.n_sequences
     assert np.array_equal(there.read(0, n).tokens, local.read(0, n).tokens)
     assert np.array_equal(there.read(190, 195).tokens, local.read(190, 195).tokens)
@@ -218,11 +218,11 @@ def test_a_remote_set_in_parts(remote: UPath, tmp_path: Path) -> None:
 def test_fingerprints_tell_sets_apart(tmp_path: Path) -> None:
     chance = np.random.default_rng(2)
     sequences = [chance.integers(0, 9, 50).astype(np.uint16) for _ in range(600)]
-    names = {MdsStore(write_ids(tmp_path / "a", sequences, per_shard=2)).corpus.fingerprint}
-    names.add(MdsStore(copied(tmp_path / "a", tmp_path / "copy")).corpus.fingerprint)
+    names = {MdsStore(write_ids(tmp_path / "a", sequences, per_shard=2)).identity.fingerprint}
+    names.add(MdsStore(copied(tmp_path / "a", tmp_path / "copy")).identity.fingerprint)
     assert len(names) == 1
     sequences[599][0] += 1
-    names.add(MdsStore(write_ids(tmp_path / "b", sequences, per_shard=2)).corpus.fingerprint)
-    names.add(MdsStore(write_ids(tmp_path / "c", sequences, per_shard=3)).corpus.fingerprint)
-    names.add(MdsStore(tmp_path / "a", np.int16).corpus.fingerprint)
+    names.add(MdsStore(write_ids(tmp_path / "b", sequences, per_shard=2)).identity.fingerprint)
+    names.add(MdsStore(write_ids(tmp_path / "c", sequences, per_shard=3)).identity.fingerprint)
+    names.add(MdsStore(tmp_path / "a", np.int16).identity.fingerprint)
     assert len(names) == 4

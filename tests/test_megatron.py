@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import taskcatalog as tc
-from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.corpus.stores.store import Store
 from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.stores.store import Store
+from taskcatalog.vocabulary import Vocabulary
 
 CODES = {"u1": 1, "i1": 2, "<i2": 3, "<i4": 4, "<i8": 5, "<u2": 8}
 FORMATS = {1: "B", 2: "b", 3: "h", 4: "i", 5: "q", 8: "H"}
@@ -141,10 +141,10 @@ def gpt2_tiny(openwebtext: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_openwebtext_is_english(openwebtext: Path, gpt2_tiny: Path) -> None:
     store = tc.open_store(openwebtext, tc.StoreOptions(tokenizer=str(gpt2_tiny)))
-    assert (store.n_tokens, store.n_sequences, store.corpus.vocabulary_size) == (1_361_845, 665, 5_000)
+    assert (store.n_tokens, store.n_sequences, store.identity.vocabulary_size) == (1_361_845, 665, 5_000)
     tokens, starts = store.read(0, store.n_sequences).tokens, starts_of(store)
     assert len(starts) == 1_000
-    assert starts == [0, *(np.flatnonzero(tokens == store.corpus.end_of_text) + 1).tolist()][:-1]
+    assert starts == [0, *(np.flatnonzero(tokens == store.identity.end_of_text) + 1).tolist()][:-1]
     assert store.vocabulary is not None
     first = store.vocabulary.text(tokens[: starts[1]])
     assert first.startswith("A magazine supplement with an image of Adolf Hitler and the title 'The Unreadable Book'")
@@ -165,7 +165,7 @@ def test_int32_sets(shared: Path) -> None:
     numbers = tc.open_store(sets / "train/test_text_document.idx")
     lines = [json.loads(line)["text"].split() for line in (sets / "train/test.jsonl").read_text().splitlines()]
     assert all_of(numbers) == [id_ for line in lines for id_ in [*map(int, line), 131_072]]
-    assert (numbers.n_sequences, numbers.corpus.sequence_length) == (1_000, 5)
+    assert (numbers.n_sequences, numbers.identity.sequence_length) == (1_000, 5)
     sentences = tc.open_store(sets / "fim/fim_text_document.bin")
     vocabulary = Vocabulary.read(shared / "tokenizers/olmo_dolma2/tokenizer.json")
     documents = np.split(np.array(all_of(sentences)), starts_of(sentences)[1:])
@@ -202,12 +202,12 @@ def test_random_sets_equal_the_plain_parser(tmp_path: Path, block: int) -> None:
         random_dataset(stem, seed)
         plain, generator = parse(stem), np.random.default_rng(seed)
         store = tc.open_store(stem)
-        stream, length = plain.stream, store.corpus.sequence_length
+        stream, length = plain.stream, store.identity.sequence_length
         equal = {len(item) for item in plain.items}
         assert length == (min(equal) if len(plain.items) > 1 and len(equal) == 1 and min(equal) > 1 else 2_048)
         for options in (None, tc.StoreOptions(sequence_length=int(generator.integers(1, 30)))):
             store = tc.open_store(stem, options)
-            length = store.corpus.sequence_length
+            length = store.identity.sequence_length
             assert (store.n_tokens, store.n_sequences) == (len(stream), -(-len(stream) // length))
             for _ in range(4):
                 first, last = sorted(generator.integers(0, store.n_sequences + 1, 2).tolist())
@@ -221,7 +221,7 @@ def test_random_sets_equal_the_plain_parser(tmp_path: Path, block: int) -> None:
                     for start in plain.document_starts
                     if first * length <= start < min(last * length, len(stream))
                 ]
-        assert store.corpus.vocabulary_size > max(stream, default=0)
+        assert store.identity.vocabulary_size > max(stream, default=0)
 
 
 def write_rows(stem: Path, n_rows: int, documents: list[int]) -> NDArray[np.uint16]:
@@ -234,14 +234,14 @@ def test_rows_are_sequences(tmp_path: Path, demo_data: Path) -> None:
     """In Pythia's layout: rows of 2,049 ids, and a document index that knows no documents."""
     ids = write_rows(tmp_path / "document", 30, [0])
     store = tc.open_store(tmp_path / "document.bin")
-    assert (store.n_sequences, store.corpus.sequence_length) == (30, 2_049)
+    assert (store.n_sequences, store.identity.sequence_length) == (30, 2_049)
     read = store.read(3, 5)
     assert read.ends.tolist() == [2_049, 4_098]
     assert read.tokens.tolist() == ids[3 * 2_049 : 5 * 2_049].tolist()
     assert read.document_starts is None
     assert not read.tokens.flags.owndata
     named = tc.open_store(tmp_path / "document.idx", tc.StoreOptions(tokenizer=str(demo_data)))
-    end_of_text = named.corpus.end_of_text
+    end_of_text = named.identity.end_of_text
     assert starts_of(named) == (np.flatnonzero(ids == end_of_text) + 1).tolist()
     cut = tc.open_store(tmp_path / "document", tc.StoreOptions(sequence_length=2_048))
     assert (cut.n_sequences, all_of(cut)) == (31, ids.tolist())

@@ -11,27 +11,27 @@ import pytest
 
 import taskcatalog as tc
 from helpers import answer, invoke, refusal, tree
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.outputs import check_result_file
-from taskcatalog.catalog.parquet import ROW_GROUP_ROWS, table_writer
-from taskcatalog.catalog.parts import describe
-from taskcatalog.catalog.schemas import ngram_schema
-from taskcatalog.catalog.stage import Stage
-from taskcatalog.corpus.stores.store import unchanged
 from taskcatalog.errors import ConflictError, DiskFullError, InputError
+from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.outputs import check_result_file
+from taskcatalog.runs.parts import describe
+from taskcatalog.runs.stage import Stage
+from taskcatalog.stores.store import unchanged
+from taskcatalog.tables.parquet import ROW_GROUP_ROWS, table_writer
+from taskcatalog.tables.schemas import ngram_schema
 
 TEXT = "import os\nimport sys\nfor name in os.listdir(sys.path[0]):\n    print(name)\n"
 
 
 @pytest.fixture
 def made(demo_data: Path, tmp_path: Path) -> Path:
-    """A folder with texts, a store, and a catalogue with a scan."""
+    """A folder with texts, a store, and a catalog with a scan."""
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts/a.txt").write_text(TEXT * 40)
     answer(
         "tokenize", tmp_path / "texts", "--out", tmp_path / "store", "--tokenizer", demo_data, "--sequence-length", 64
     )
-    answer("ngrams", tmp_path / "store", "--out", tmp_path / "catalogue", "--min-prefix-count", 10)
+    answer("ngrams", tmp_path / "store", "--out", tmp_path / "catalog", "--min-prefix-count", 10)
     return tmp_path
 
 
@@ -71,8 +71,8 @@ def test_outputs_apart_from_what_they_are_made_from(
         ("convert", "other.bin", "--out", "other.bin", "--format", "flat"),
         ("convert", "mds", "--out", "mds", "--format", "bin", "--tokenizer", demo_data),
         ("ngrams", "store", "--out", "store"),
-        ("ngrams", "store", "--out", "store/catalogue"),
-        ("scan", "store", "--model", demo_data, "--out", "store/catalogue"),
+        ("ngrams", "store", "--out", "store/catalog"),
+        ("scan", "store", "--model", demo_data, "--out", "store/catalog"),
     ]
     for arguments in commands:
         for force in ((), ("--force",)):
@@ -87,7 +87,7 @@ def test_a_folder_that_holds_its_own_store(made: Path, demo_data: Path, monkeypa
         out = f"store{len(options)}"
         first = answer("tokenize", ".", "--out", out, "--tokenizer", demo_data, *options)
         assert answer("tokenize", ".", "--out", out, "--tokenizer", demo_data, *options) == first
-    answer("ngrams", "store0", "--out", "catalogue")
+    answer("ngrams", "store0", "--out", "catalog")
     assert answer("tokenize", ".", "--out", "store0", "--tokenizer", demo_data) == first.replace("store2", "store0")
     assert "is what taskcatalog made, and no folder of texts" in refusal(
         "tokenize", "store0", "--out", "again", "--tokenizer", demo_data
@@ -101,7 +101,7 @@ def test_a_mistake_does_not_cost_a_scan(made: Path, demo_data: Path) -> None:
         "--model",
         demo_data,
         "--out",
-        made / "catalogue",
+        made / "catalog",
         "--label",
         "m",
         "--min-divergence",
@@ -137,7 +137,7 @@ def test_a_store_that_is_replaced_while_it_is_read(made: Path, demo_data: Path) 
 
 
 def _read_while_written(path: Path) -> None:
-    from taskcatalog.catalog.files import folder_locked
+    from taskcatalog.runs.files import folder_locked
 
     store = tc.open_store(path)
     with folder_locked(path), unchanged(store):
@@ -208,7 +208,7 @@ def test_a_flat_file_is_replaced_and_brought_back(tmp_path: Path, is_renamed: bo
     before = tree(tmp_path)
     folder, settings = tmp_path / "out.bin.ledger", {"format": "flat"}
     store = tc.open_store(tmp_path / "b.bin")
-    inputs = {"store": store.corpus.fingerprint, "sequence_length": 2_048, "ids": "uint16"}
+    inputs = {"store": store.identity.fingerprint, "sequence_length": 2_048, "ids": "uint16"}
     with Ledger.begin(folder, Stage("convert", ()), inputs, settings, stamp=store.stamp, force=True) as ledger:
         for name in ("00000.ids", "whole"):
             ledger.work.mkdir(exist_ok=True)

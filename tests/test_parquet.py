@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskcatalog.catalog.parquet import list_array, table_writer
+from taskcatalog.tables.parquet import list_array, table_writer
 
 SCHEMA = pa.schema([pa.field("a", pa.uint32(), nullable=False)])
 

@@ -69,15 +69,15 @@ def test_one_duckdb_file(demo_data: Path, tmp_path: Path) -> None:
     tc.ngrams(tmp_path / "flat.bin", tmp_path / "c", tc.NgramSettings(n=(2, 3, 4), min_prefix_count=1), options=options)
     out = tmp_path / "it's.duckdb"
     assert "trigrams" in answer("duckdb", tmp_path / "c", "--out", out)
-    catalogue = tc.open(tmp_path / "c")
+    catalog = tc.Catalog(tmp_path / "c")
     with duckdb.connect(out, read_only=True) as database:
-        for name in catalogue.tables:
+        for name in catalog.tables:
             rows = database.sql(f'FROM "{name}"').to_arrow_table()
-            assert rows.equals(catalogue.table(name).to_arrow_table().cast(rows.schema)), name
+            assert rows.equals(catalog.table(name).to_arrow_table().cast(rows.schema)), name
             assert rows.num_rows
     before = out.read_bytes()
     assert "is there already" in refusal("duckdb", tmp_path / "c", "--out", out)
     assert out.read_bytes() == before
     answer("duckdb", tmp_path / "c", "--out", out, "--force")
-    assert "is not a catalogue" in refusal("duckdb", tmp_path, "--out", tmp_path / "x.duckdb")
+    assert "is not a catalog" in refusal("duckdb", tmp_path, "--out", tmp_path / "x.duckdb")
     assert not (tmp_path / "x.duckdb").exists()

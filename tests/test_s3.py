@@ -207,7 +207,7 @@ def killed_after_files(writing: list[str], bucket: Any, n_files: int) -> bool:
 
 @pytest.mark.parametrize("proxy", [60_000], indirect=True)
 def test_from_documents_to_counts(demo_data: Path, tmp_path: Path, proxy: CuttingProxy, bucket: Any) -> None:
-    """Documents are read from there, tokens written and read there, and only the catalogue is here."""
+    """Documents are read from there, tokens written and read there, and only the catalog is here."""
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     lines = "".join(json.dumps({"text": f"import module_{i % 977}  # {i}\n" * 20}) + "\n" for i in range(2_000))

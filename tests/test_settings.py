@@ -15,8 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import taskcatalog as tc
-from taskcatalog.catalog.files import write_json
-from taskcatalog.corpus.documents.stretches import DatasetChoice
+from taskcatalog.documents.stretches import DatasetChoice
+from taskcatalog.runs.files import write_json
 from taskcatalog.settings import Settings
 from taskcatalog.sizes import parse_size, worker_count
 

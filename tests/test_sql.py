@@ -1,4 +1,4 @@
-"""SQL over a catalogue: what a query may do, what it may take, and how its rows are written."""
+"""SQL over a catalog: what a query may do, what it may take, and how its rows are written."""
 
 import csv
 import io
@@ -19,10 +19,10 @@ from click.testing import Result
 import taskcatalog as tc
 from helpers import answer, invoke, refusal, tree
 from taskcatalog.catalog.database import connect
-from taskcatalog.catalog.folder import CatalogueFolder
-from taskcatalog.catalog.ledger import Ledger
+from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.counting.stage import STAGE
 from taskcatalog.errors import TaskcatalogError
+from taskcatalog.runs.ledger import Ledger
 
 SHARED_STATEMENTS = Path(__file__).parents[2] / "shared/web/hostile_sql.txt"
 HOSTILE = Path(__file__).with_name("hostile.sql").read_text().splitlines()
@@ -31,23 +31,23 @@ MEMORY = 300
 
 @pytest.fixture(scope="module")
 def made(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The catalogue of a small text."""
+    """The catalog of a small text."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "a.txt").write_text("import os\nimport sys\nimport os\n\tprint(os)\n" * 50)
     tc.tokenize(folder / "a.txt", folder / "store", tokenizer=str(demo_data))
-    tc.ngrams(folder / "store", folder / "catalogue", tc.NgramSettings(min_prefix_count=10))
-    return folder / "catalogue"
+    tc.ngrams(folder / "store", folder / "catalog", tc.NgramSettings(min_prefix_count=10))
+    return folder / "catalog"
 
 
 @pytest.fixture
-def catalogue(made: Path, tmp_path: Path) -> Path:
+def catalog(made: Path, tmp_path: Path) -> Path:
     """A copy to be damaged."""
     return Path(shutil.copytree(made, tmp_path / "c"))
 
 
-def rows(catalogue: Path) -> dict[str, object]:
+def rows(catalog: Path) -> dict[str, object]:
     """All that all tables say."""
-    opened = tc.open(catalogue)
+    opened = tc.Catalog(catalog)
     return {name: opened.table(name).fetchall() for name in opened.tables}
 
 
@@ -74,7 +74,7 @@ def test_hostile_statements_are_refused_in_python(made: Path, tmp_path: Path) ->
     """None reads or writes elsewhere, none tells of the machine; the tables answer as before, to others as well."""
     assert len(HOSTILE) >= 60
     before, files = rows(made), tree(made)
-    opened, other = tc.open(made), tc.open(made)
+    opened, other = tc.Catalog(made), tc.Catalog(made)
     for statement in statements():
         if not is_endless(statement):
             with pytest.raises(TaskcatalogError):
@@ -154,12 +154,12 @@ def test_sorting_spills_into_a_folder_of_its_own(made: Path, tmp_path: Path, mon
     """Under the lock, also where the query fails in the end; the folder goes."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     large = "SELECT md5(range::VARCHAR) AS a FROM range(9000000) ORDER BY a DESC"
-    with tc.open(made, memory="256MiB") as opened:
+    with tc.Catalog(made, memory="256MiB") as opened:
         [folder] = tmp_path.iterdir()
         assert len(opened.sql(f"{large} OFFSET 8999999").fetchall()) == 1
         assert list(folder.iterdir()) != []  # it was needed
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(duckdb.Error), tc.open(made, memory="256MiB") as opened:
+    with pytest.raises(duckdb.Error), tc.Catalog(made, memory="256MiB") as opened:
         opened.sql(f"SELECT a::INT FROM ({large})").fetchall()
     assert list(tmp_path.iterdir()) == []
     assert "could not convert" in refusal("sql", made, f"SELECT a::INT FROM ({large})", "--memory", "256MiB").lower()
@@ -168,7 +168,7 @@ def test_sorting_spills_into_a_folder_of_its_own(made: Path, tmp_path: Path, mon
 
 def test_what_reads_is_answered(made: Path) -> None:
     """The rules leave SQL as people write it."""
-    opened = tc.open(made)
+    opened = tc.Catalog(made)
     for query in (
         "FROM bigrams LIMIT 1",
         "TABLE bigrams",
@@ -239,7 +239,7 @@ def test_results_keep_every_column_and_number(made: Path, tmp_path: Path) -> Non
     answer("sql", made, query, "--out", tmp_path / "r.parquet")
     assert pq.read_table(tmp_path / "r.parquet").column_names == list(expected)
     sums = answer("sql", made, "SELECT sum(count) AS s FROM bigrams", "--format", "json")
-    assert json.loads(sums) == [{"s": tc.open(made).sql("SELECT sum(count) FROM bigrams").fetchall()[0][0]}]
+    assert json.loads(sums) == [{"s": tc.Catalog(made).sql("SELECT sum(count) FROM bigrams").fetchall()[0][0]}]
 
 
 @pytest.mark.slow
@@ -265,12 +265,12 @@ def test_a_path_is_no_pattern(made: Path, tmp_path: Path, demo_data: Path) -> No
     assert tc.verify(tmp_path / "r[1]/c") == []
 
 
-def test_damage_takes_down_what_needs_it(catalogue: Path) -> None:
-    bigrams = catalogue / "ngrams/bigrams/00000.parquet"
+def test_damage_takes_down_what_needs_it(catalog: Path) -> None:
+    bigrams = catalog / "ngrams/bigrams/00000.parquet"
     bigrams.write_bytes(bigrams.read_bytes()[:-1])
-    (catalogue / "ngrams/top_trigrams.parquet").unlink()
-    (catalogue / "tokens.parquet").write_bytes(b"PAR1 nonsense PAR1")
-    listed = json.loads(answer("sql", catalogue, "--format", "json"))
+    (catalog / "ngrams/top_trigrams.parquet").unlink()
+    (catalog / "tokens.parquet").write_bytes(b"PAR1 nonsense PAR1")
+    listed = json.loads(answer("sql", catalog, "--format", "json"))
     by_name = {row["name"]: row for row in listed}
     assert by_name["trigrams"]["rows"] > 0
     for name, message in (
@@ -280,43 +280,43 @@ def test_damage_takes_down_what_needs_it(catalogue: Path) -> None:
     ):
         assert by_name[name]["rows"] is None
         assert message in by_name[name]["columns"]
-        assert message in refusal("sql", catalogue, f"SELECT count(*) FROM {name}")
+        assert message in refusal("sql", catalog, f"SELECT count(*) FROM {name}")
         with pytest.raises(tc.InputError, match="restore it"):
-            tc.open(catalogue).table(name)
-    assert "1" in answer("sql", catalogue, "SELECT 1 FROM trigrams LIMIT 1")
-    assert "cannot be read" in refusal("duckdb", catalogue, "--out", catalogue.parent / "x.duckdb")
-    assert not (catalogue.parent / "x.duckdb").exists()
+            tc.Catalog(catalog).table(name)
+    assert "1" in answer("sql", catalog, "SELECT 1 FROM trigrams LIMIT 1")
+    assert "cannot be read" in refusal("duckdb", catalog, "--out", catalog.parent / "x.duckdb")
+    assert not (catalog.parent / "x.duckdb").exists()
 
 
-def test_a_damaged_ledger_takes_down_its_stage(catalogue: Path) -> None:
-    ledger = catalogue / "ngrams/ledger.json"
+def test_a_damaged_ledger_takes_down_its_stage(catalog: Path) -> None:
+    ledger = catalog / "ngrams/ledger.json"
     ledger.write_text(ledger.read_text().replace('"complete": true', '"complete": 1'))
-    assert str(ledger) in refusal("sql", catalogue, "FROM bigrams")
-    assert tc.open(catalogue).tables == ["tokens"]
-    assert answer("sql", catalogue, "SELECT count(*) FROM tokens")
+    assert str(ledger) in refusal("sql", catalog, "FROM bigrams")
+    assert tc.Catalog(catalog).tables == ["tokens"]
+    assert answer("sql", catalog, "SELECT count(*) FROM tokens")
 
 
-def test_a_flipped_bit_is_found(catalogue: Path) -> None:
-    path = catalogue / "ngrams/trigrams/00000.parquet"
+def test_a_flipped_bit_is_found(catalog: Path) -> None:
+    path = catalog / "ngrams/trigrams/00000.parquet"
     content = bytearray(path.read_bytes())
     content[100] ^= 1  # in the first page
     path.write_bytes(content)
     for options in ([], ["--verify"]):
-        assert "its content is not what the ledger says" in refusal("sql", catalogue, "FROM trigrams", *options)
-        assert answer("sql", catalogue, "SELECT count(*) FROM bigrams", *options)
-    assert "its content is not what" in refusal("duckdb", catalogue, "--out", catalogue.parent / "x.duckdb")
-    opened = tc.open(catalogue)
+        assert "its content is not what the ledger says" in refusal("sql", catalog, "FROM trigrams", *options)
+        assert answer("sql", catalog, "SELECT count(*) FROM bigrams", *options)
+    assert "its content is not what" in refusal("duckdb", catalog, "--out", catalog.parent / "x.duckdb")
+    opened = tc.Catalog(catalog)
     for _ in range(2):
         with pytest.raises(tc.InputError, match="xxh3 differs"):
             opened.sql("SELECT * FROM bigrams JOIN trigrams USING (id0)")
 
 
-def test_a_name_is_no_sql(catalogue: Path) -> None:
-    """A folder of the catalogue is named as somebody likes."""
-    odd = catalogue / "scan_4', (SELECT 42) --" / "x"
+def test_a_name_is_no_sql(catalog: Path) -> None:
+    """A folder of the catalog is named as somebody likes."""
+    odd = catalog / "scan_4', (SELECT 42) --" / "x"
     odd.mkdir(parents=True)
     (odd / "ledger.json").write_text("{}")
-    listed = json.loads(answer("sql", catalogue, "--format", "json"))
+    listed = json.loads(answer("sql", catalog, "--format", "json"))
     assert {row["name"] for row in listed} > {odd.parent.name, "bigrams"}
 
 
@@ -325,15 +325,15 @@ def outcome(result: Result) -> str:
     return result.stderr
 
 
-def test_out_overwrites_nothing_of_ours(made: Path, catalogue: Path, tmp_path: Path) -> None:
+def test_out_overwrites_nothing_of_ours(made: Path, catalog: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.csv"
     mine.write_text("precious")
-    before, store = tree(catalogue), tree(made.parent / "store")
-    for command in (("sql", catalogue, "FROM bigrams"), ("duckdb", catalogue)):
+    before, store = tree(catalog), tree(made.parent / "store")
+    for command in (("sql", catalog, "FROM bigrams"), ("duckdb", catalog)):
         assert "is there already" in refusal(*command, "--out", mine)
         assert mine.read_text() == "precious"
         for target in ("catalog.json", "new.csv", "ngrams/new.csv", "ngrams/bigrams/00000.parquet"):
-            message = refusal(*command, "--out", catalogue / target, "--force")
+            message = refusal(*command, "--out", catalog / target, "--force")
             assert "which taskcatalog made" in message
         assert "which taskcatalog made" in refusal(*command, "--out", made.parent / "store/x.csv", "--force")
         (tmp_path / "folder.csv").mkdir(exist_ok=True)
@@ -341,12 +341,12 @@ def test_out_overwrites_nothing_of_ours(made: Path, catalogue: Path, tmp_path: P
         assert "no ordinary file" in refusal(*command, "--out", "/dev/null", "--force", *_as_csv(command))
         link = tmp_path / "link.csv"
         link.unlink(missing_ok=True)
-        link.symlink_to(catalogue / "catalog.json")
+        link.symlink_to(catalog / "catalog.json")
         assert "which taskcatalog made" in refusal(*command, "--out", link, "--force")
         answer(*command, "--out", mine, "--force")
         assert mine.read_bytes() != b"precious"
         mine.write_text("precious")
-    assert tree(catalogue) == before
+    assert tree(catalog) == before
     assert tree(made.parent / "store") == store
 
 
@@ -356,7 +356,7 @@ def _as_csv(command: tuple[object, ...]) -> list[str]:
 
 def test_the_name_tells_the_format(made: Path, tmp_path: Path) -> None:
     query = "SELECT id0 FROM bigrams ORDER BY ALL LIMIT 2"
-    expected = tc.open(made).sql(query).fetchall()
+    expected = tc.Catalog(made).sql(query).fetchall()
     for name in ("a.csv", "a.json", "a.parquet"):
         answer("sql", made, query, "--out", tmp_path / name)
     assert (tmp_path / "a.csv").read_text().split() == ["id0", *(str(id0) for (id0,) in expected)]
@@ -389,7 +389,7 @@ def test_duckdb_has_the_same_rows_again(made: Path, tmp_path: Path) -> None:
 
 
 def test_complete_and_count_say_what_they_take(made: Path) -> None:
-    opened = tc.open(made)
+    opened = tc.Catalog(made)
     assert "0" in outcome(invoke("complete", made, "import", "--limit", 0))
     for limit in (0, -1):
         with pytest.raises(tc.SettingsError, match="at least 1"):
@@ -407,7 +407,7 @@ def test_complete_and_count_say_what_they_take(made: Path) -> None:
 
 def test_memory_is_an_option_of_what_sorts(made: Path, tmp_path: Path) -> None:
     [(limit,)] = (
-        connect(CatalogueFolder(made), "1GiB").connection.sql("SELECT current_setting('memory_limit')").fetchall()
+        connect(CatalogFolder(made), "1GiB").connection.sql("SELECT current_setting('memory_limit')").fetchall()
     )
     assert limit == "1.0 GiB"
     assert "all is well" in answer("verify", made, "--memory", "300MB")
@@ -416,21 +416,21 @@ def test_memory_is_an_option_of_what_sorts(made: Path, tmp_path: Path) -> None:
         assert "'much' is not a size" in refusal(*command, "--memory", "much")
 
 
-def test_tables_that_are_made_anew_while_a_catalogue_is_open(catalogue: Path, made: Path) -> None:
-    opened = tc.open(catalogue)
+def test_tables_that_are_made_anew_while_a_catalog_is_open(catalog: Path, made: Path) -> None:
+    opened = tc.Catalog(catalog)
     [(before,)] = opened.sql("SELECT count(*) FROM top_bigrams").fetchall()
     opened.complete([0])
-    tc.ngrams(made.with_name("store"), catalogue, tc.NgramSettings(n=(2, 3), min_share=0.9), force=True)
+    tc.ngrams(made.with_name("store"), catalog, tc.NgramSettings(n=(2, 3), min_share=0.9), force=True)
     for call in (lambda: opened.sql("FROM top_bigrams"), lambda: opened.complete([0]), lambda: opened.count([[0, 1]])):
-        with pytest.raises(tc.InputError, match="was made anew since the catalogue was opened: open it again"):
+        with pytest.raises(tc.InputError, match="was made anew since the catalog was opened: open it again"):
             call()
-    assert tc.open(catalogue).sql("SELECT count(*) FROM top_bigrams").fetchall() != [(before,)]
+    assert tc.Catalog(catalog).sql("SELECT count(*) FROM top_bigrams").fetchall() != [(before,)]
 
 
-def test_a_stage_that_is_not_finished_says_so(catalogue: Path) -> None:
-    inputs = {"store": tc.open(catalogue).corpus.fingerprint}
-    with Ledger.begin(catalogue / "ngrams", STAGE, inputs, {"n": [2]}, force=True) as ledger:
+def test_a_stage_that_is_not_finished_says_so(catalog: Path) -> None:
+    inputs = {"store": tc.Catalog(catalog).identity.fingerprint}
+    with Ledger.begin(catalog / "ngrams", STAGE, inputs, {"n": [2]}, force=True) as ledger:
         ledger.finish_part("count", [], {"amount": 1})
     for name in ("bigrams", "top_bigrams"):
-        said = refusal("sql", catalogue, f"FROM {name}")
-        assert f"table {name} is not there yet: {catalogue}/ngrams: is not finished" in said
+        said = refusal("sql", catalog, f"FROM {name}")
+        assert f"table {name} is not there yet: {catalog}/ngrams: is not finished" in said

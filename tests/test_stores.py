@@ -12,13 +12,13 @@ from upath import UPath
 
 import taskcatalog as tc
 from helpers import library_texts, tree, write_jsonl
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.corpus.stores import id_file
-from taskcatalog.corpus.stores.id_file import IdFiles, NumberFile
-from taskcatalog.corpus.stores.store import Store, check_ids
-from taskcatalog.corpus.stores.token_store import STAGE
 from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.runs.ledger import Ledger
 from taskcatalog.storage import AnyPath, upload
+from taskcatalog.stores import id_file
+from taskcatalog.stores.id_file import IdFiles, NumberFile
+from taskcatalog.stores.store import Store, check_ids
+from taskcatalog.stores.token_store import STAGE
 from test_megatron import random_dataset
 
 ID_TYPES = ["uint16", "int32", "uint32", "int64", "uint64"]
@@ -53,7 +53,7 @@ def test_flat_files_of_every_type(tmp_path: Path, id_type: Any) -> None:
     ids[7_000] = top - 1
     ids.astype(f"<{np.dtype(id_type).str[1:]}").tofile(tmp_path / "a.bin")
     store = tc.open_store(tmp_path / "a.bin", tc.StoreOptions(id_dtype=id_type, sequence_length=300))
-    assert (store.n_tokens, store.n_sequences, store.corpus.vocabulary_size) == (10_000, 34, top)
+    assert (store.n_tokens, store.n_sequences, store.identity.vocabulary_size) == (10_000, 34, top)
     for first, last in ((0, 34), (0, 1), (5, 9), (33, 34), (30, 99), (12, 12), (50, 60)):
         read = store.read(first, last)
         assert read.tokens.tolist() == ids[first * 300 : last * 300].tolist()
@@ -75,7 +75,7 @@ def test_ids_that_are_none(tmp_path: Path, demo_data: Path, id_type: Any, bad: i
         with pytest.raises(InputError, match=message):
             store.read(0, 1)
     with pytest.raises(InputError, match=message):
-        _ = tc.open_store(tmp_path / "a.bin", tc.StoreOptions(id_dtype=id_type)).corpus
+        _ = tc.open_store(tmp_path / "a.bin", tc.StoreOptions(id_dtype=id_type)).identity
 
 
 def write_datatrove(
@@ -126,7 +126,7 @@ def test_datatrove_that_is_not_described(tmp_path: Path, demo_data: Path) -> Non
     assert all_of(store) == stream
     starts = store.read(0, store.n_sequences).document_starts
     assert starts is not None
-    assert starts.tolist() == [i + 1 for i, id_ in enumerate(stream) if id_ == store.corpus.end_of_text]
+    assert starts.tolist() == [i + 1 for i, id_ in enumerate(stream) if id_ == store.identity.end_of_text]
     write_datatrove(tmp_path / "b.ds", documents, 2)
     with pytest.raises(SettingsError, match=r"b.ds: its type of ids is known: leave out --id-dtype"):
         tc.open_store(tmp_path, options)
@@ -214,9 +214,9 @@ def test_names_of_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for suffix in (".bin", ".idx"):
         (tmp_path / f"set{suffix}").rename(tmp_path / f"gpt.v1.2{suffix}")
     store = tc.open_store(tmp_path / "gpt.v1.2.idx")
-    assert tc.open_store(tmp_path / "gpt.v1.2").corpus == store.corpus
+    assert tc.open_store(tmp_path / "gpt.v1.2").identity == store.identity
     monkeypatch.chdir(tmp_path)
-    assert tc.open_store("gpt.v1.2.bin").corpus == store.corpus
+    assert tc.open_store("gpt.v1.2.bin").identity == store.identity
     with pytest.raises(InputError, match=r"^\.: is no token store, MDS folder or .bin file, nor a Megatron .idx"):
         tc.open_store(".")
     write_datatrove(tmp_path / "a.ds", [[1, 2]], 2)
@@ -308,7 +308,7 @@ def test_remote_token_store(demo_data: Path, tmp_path: Path, remote: UPath) -> N
 def same_stores(here: Store, there: Store, same_files: bool = True) -> None:
     assert (there.n_tokens, there.n_sequences) == (here.n_tokens, here.n_sequences)
     if same_files:
-        assert there.corpus == here.corpus
+        assert there.identity == here.identity
     middle = here.n_sequences // 2
     for first, last in ((0, here.n_sequences), (middle, middle + 3), (here.n_sequences, here.n_sequences)):
         ours, theirs = here.read(first, last), there.read(first, last)

@@ -18,10 +18,10 @@ import taskcatalog as tc
 from helpers import float64_measures, texts_of, write_jsonl
 from models import ARCHITECTURES, save_model
 from taskcatalog.catalog.database import quoted
-from taskcatalog.catalog.schemas import top_table
-from taskcatalog.corpus.stores.store import Store
 from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.lm.load import Dtype
+from taskcatalog.stores.store import Store
+from taskcatalog.tables.schemas import top_table
 from taskcatalog.tasks import prompts
 from taskcatalog.tasks.score import Divergence
 
@@ -86,14 +86,14 @@ def near(value: float, threshold: float) -> bool:
 
 
 def assert_equal_scans(
-    catalogue: tc.Catalogue, table: str, expected: dict[tuple[int, ...], Row], p: float, d: float, kind: str = "JS"
+    catalog: tc.Catalog, table: str, expected: dict[tuple[int, ...], Row], p: float, d: float, kind: str = "JS"
 ) -> int:
     """Every column of the table, and which rows are in it; returns how many were compared."""
-    found = {tuple(row["long_ids"]): row for row in catalogue.table(table).to_arrow_table().to_pylist()}
+    found = {tuple(row["long_ids"]): row for row in catalog.table(table).to_arrow_table().to_pylist()}
     accepted = {ids for ids, row in expected.items() if row["p_long"] > p and row[kind] > d}
     for ids in accepted ^ found.keys():
         assert near(expected[ids]["p_long"], p) or near(expected[ids][kind], d), expected[ids]
-    vocabulary = catalogue.vocabulary
+    vocabulary = catalog.vocabulary
     assert vocabulary is not None
     for ids in accepted & found.keys():
         row, truth = found[ids], expected[ids]
@@ -136,7 +136,7 @@ def test_scan_of_a_real_model(shared: Path, stories: Path, tmp_path: Path) -> No
     assert found["tokens"] == 11_000
     assert found["windows"] == 44 * 246 == sum(row["count"] for row in expected.values())
     assert found["prompts"] == len(expected)
-    compared = assert_equal_scans(tc.open(tmp_path / "c"), "scan_4", expected, 0.5, 0.5)
+    compared = assert_equal_scans(tc.Catalog(tmp_path / "c"), "scan_4", expected, 0.5, 0.5)
     assert compared == found["tasks"] > 200
     assert tc.verify(tmp_path / "c") == []
 
@@ -148,7 +148,7 @@ def test_scan_of_the_demo_model(code_store: Path, demo_data: Path, tmp_path: Pat
     assert found["windows"] == 8 * 246 == sum(row["count"] for row in expected.values())
     assert found["prompts"] == len(expected)
     assert any(row["crosses_document"] for row in expected.values())
-    compared = assert_equal_scans(tc.open(tmp_path / "c"), "scan_4", expected, 0.5, 0.5)
+    compared = assert_equal_scans(tc.Catalog(tmp_path / "c"), "scan_4", expected, 0.5, 0.5)
     assert compared == found["tasks"] > 60
     assert tc.verify(tmp_path / "c") == []
 
@@ -169,7 +169,7 @@ def test_scan_with_other_settings(
     expected = naive_scan(tc.open_store(code_store), demo_data, 6, length, (0,) if bos else ())
     column = {"jsd": "jsd", "jeffreys": "JS"}[divergence]
     table = f"scan_{length}"
-    assert assert_equal_scans(tc.open(tmp_path / "c"), table, expected, 0.3, 0.2, column) > 10
+    assert assert_equal_scans(tc.Catalog(tmp_path / "c"), table, expected, 0.3, 0.2, column) > 10
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
@@ -181,7 +181,7 @@ def test_scan_of_other_architectures(tmp_path: Path, architecture: str) -> None:
     settings = tc.ScanSettings(min_probability=0.05, min_divergence=0.05)
     tc.scan(tmp_path / "flat.bin", str(model), tmp_path / "c", settings, options=options)
     expected = naive_scan(tc.open_store(tmp_path / "flat.bin", options), model, 30, 4)
-    rows = tc.open(tmp_path / "c").table("scan_4").to_arrow_table().to_pylist()
+    rows = tc.Catalog(tmp_path / "c").table("scan_4").to_arrow_table().to_pylist()
     accepted = {ids for ids, row in expected.items() if row["p_long"] > 0.05 and row["JS"] > 0.05}
     assert len(rows) > 100
     for ids in accepted ^ {tuple(row["long_ids"]) for row in rows}:
@@ -205,7 +205,7 @@ def test_scan_in_parts_is_the_same(
     whole, parts = (
         {
             tuple(row.pop("long_ids")): row
-            for row in tc.open(tmp_path / name).table("scan_4").to_arrow_table().to_pylist()
+            for row in tc.Catalog(tmp_path / name).table("scan_4").to_arrow_table().to_pylist()
         }
         for name in ("whole", "parts")
     )
@@ -221,8 +221,8 @@ def test_all_measures_from_a_place_in_the_store(code_store: Path, demo_data: Pat
     settings = tc.ScanSettings(prompt_length=2, start=1_100, max_tokens=1_000, all_measures=True)
     found = tc.scan(code_store, str(demo_data), tmp_path / "c", settings)
     whole, before = naive_scan(store, demo_data, 8, 2), naive_scan(store, demo_data, 4, 2)
-    catalogue = tc.open(tmp_path / "c")
-    rows = catalogue.table("measures_2").to_arrow_table().to_pylist()
+    catalog = tc.Catalog(tmp_path / "c")
+    rows = catalog.table("measures_2").to_arrow_table().to_pylist()
     assert len(rows) == found["prompts"] > 500
     for row in rows:
         ids = tuple(row[f"id{i}"] for i in range(3))
@@ -231,7 +231,7 @@ def test_all_measures_from_a_place_in_the_store(code_store: Path, demo_data: Pat
         for name in ("p_short", "p_long", "JS", "jsd", "p_delta_max", "logit_excite_max", "logit_inhibit_max"):
             assert row[name] == pytest.approx(whole[ids][name], rel=TOLERANCE, abs=1e-6), (ids, name)
     new = {ids: row for ids, row in whole.items() if ids not in before}
-    tasks = {tuple(row["long_ids"]): row for row in catalogue.table("scan_2").to_arrow_table().to_pylist()}
+    tasks = {tuple(row["long_ids"]): row for row in catalog.table("scan_2").to_arrow_table().to_pylist()}
     assert len(tasks) > 50
     for ids in tasks.keys() & new.keys():
         assert {name: tasks[ids][name] for name in ("sample", "start")} == {
@@ -268,10 +268,10 @@ def test_scans_of_two_models_side_by_side(code_store: Path, demo_data: Path, tmp
     accepted = {}
     for label, model in (("demo", demo_data), ("other", other)):
         tc.scan(code_store, str(model), tmp_path / "c", settings, label=label)
-        rows = tc.open(tmp_path / "c").sql(f"SELECT long_ids, p_long FROM scan_1 WHERE model = '{label}'").fetchall()
+        rows = tc.Catalog(tmp_path / "c").sql(f"SELECT long_ids, p_long FROM scan_1 WHERE model = '{label}'").fetchall()
         accepted[label] = {tuple(ids): p for ids, p in rows}
-    assert "scan_1_models" in tc.open(tmp_path / "c").tables
-    compared = tc.open(tmp_path / "c").sql("SELECT long_ids, n_models, p_long_demo, p_long_other FROM scan_1_models")
+    assert "scan_1_models" in tc.Catalog(tmp_path / "c").tables
+    compared = tc.Catalog(tmp_path / "c").sql("SELECT long_ids, n_models, p_long_demo, p_long_other FROM scan_1_models")
     found = {tuple(ids): columns for ids, *columns in compared.fetchall()}
     assert found == {
         ids: [
@@ -307,7 +307,7 @@ def test_sixteen_bits_accept_what_float32_accepts(code_store: Path, demo_data: P
     dtypes: list[Dtype] = ["float32", "bfloat16", "float16"]
     for dtype in dtypes:
         tc.scan(code_store, str(demo_data), tmp_path / dtype, settings, dtype=dtype)
-        rows = tc.open(tmp_path / dtype).sql("SELECT long_ids FROM scan_4").fetchall()
+        rows = tc.Catalog(tmp_path / dtype).sql("SELECT long_ids FROM scan_4").fetchall()
         accepted[dtype] = {tuple(ids) for (ids,) in rows}
     assert len(accepted["float32"]) > 20
     assert accepted["float32"] == accepted["bfloat16"] == accepted["float16"]
@@ -328,18 +328,18 @@ def test_rows_that_are_not_finite_are_counted(code_store: Path, demo_data: Path,
     assert found["prompts"] == len(expected)
     assert 0 < found["not_finite"] == sum(frequent in ids for ids in expected) < len(expected)
     query = f"SELECT list_contains(long_ids, {frequent}), count(*) FROM scan_4 GROUP BY ALL"
-    assert [broken for broken, n in tc.open(tmp_path / "c").sql(query).fetchall() if n] == [False]
+    assert [broken for broken, n in tc.Catalog(tmp_path / "c").sql(query).fetchall() if n] == [False]
 
 
 def test_predict(code_store: Path, demo_data: Path, tmp_path: Path) -> None:
-    catalog = tmp_path / "c"
-    tc.ngrams(code_store, catalog, tc.NgramSettings(n=(2, 3, 4), min_prefix_count=5, min_share=0.3))
-    asked = tc.predict(catalog, str(demo_data))
-    catalogue = tc.open(catalog)
+    folder = tmp_path / "c"
+    tc.ngrams(code_store, folder, tc.NgramSettings(n=(2, 3, 4), min_prefix_count=5, min_share=0.3))
+    asked = tc.predict(folder, str(demo_data))
+    catalog = tc.Catalog(folder)
     total = 0
     for n in (2, 3, 4):
         ids = ", ".join(f"id{i}" for i in range(n))
-        rows = catalogue.sql(f"SELECT {ids}, p_data FROM {quoted(top_table(n))}").fetchall()
+        rows = catalog.sql(f"SELECT {ids}, p_data FROM {quoted(top_table(n))}").fetchall()
         grams = [row[:n] for row in rows]
         logits = last_logits(demo_data, [gram[:-1] for gram in grams]).astype(np.float64)
         p = np.exp(logits - logits.max(-1, keepdims=True))
@@ -349,7 +349,7 @@ def test_predict(code_store: Path, demo_data: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose([row[n] for row in rows], expected, rtol=TOLERANCE, atol=1e-9)
         long = {
             tuple(row["ids"]): row
-            for row in catalogue.sql(f"SELECT * FROM predictions WHERE n = {n}").to_arrow_table().to_pylist()
+            for row in catalog.sql(f"SELECT * FROM predictions WHERE n = {n}").to_arrow_table().to_pylist()
         }
         assert long.keys() == set(grams)
         for i, gram in enumerate(grams):
@@ -361,22 +361,22 @@ def test_predict(code_store: Path, demo_data: Path, tmp_path: Path) -> None:
         total += len(grams)
     assert asked == {"data": total}
     assert total > 500
-    assert tc.verify(catalog) == []
+    assert tc.verify(folder) == []
 
 
 def test_a_second_model_leaves_the_first_alone(code_store: Path, demo_data: Path, tmp_path: Path) -> None:
-    catalog = tmp_path / "c"
-    tc.ngrams(code_store, catalog, tc.NgramSettings(n=(2,)))
-    tc.predict(catalog, str(demo_data))
-    before = {path: path.stat().st_mtime_ns for path in catalog.rglob("*") if path.is_file()}
+    folder = tmp_path / "c"
+    tc.ngrams(code_store, folder, tc.NgramSettings(n=(2,)))
+    tc.predict(folder, str(demo_data))
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     other = save_model("gpt2", tmp_path / "other", vocabulary=8_192)
-    tc.predict(catalog, str(other))
+    tc.predict(folder, str(other))
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    catalogue = tc.open(catalog)
-    assert catalogue.table("top_bigrams").columns[-2:] == ["p_data", "p_other"]
-    [(nulls,)] = catalogue.sql("SELECT count(*) FROM top_bigrams WHERE p_other IS NULL OR p_data IS NULL").fetchall()
+    catalog = tc.Catalog(folder)
+    assert catalog.table("top_bigrams").columns[-2:] == ["p_data", "p_other"]
+    [(nulls,)] = catalog.sql("SELECT count(*) FROM top_bigrams WHERE p_other IS NULL OR p_data IS NULL").fetchall()
     assert nulls == 0
-    counts = [row[0] for row in catalogue.sql("SELECT sum_count FROM top_bigrams").fetchall()]
+    counts = [row[0] for row in catalog.sql("SELECT sum_count FROM top_bigrams").fetchall()]
     assert counts == sorted(counts, reverse=True)
 
 
@@ -389,7 +389,7 @@ def test_models_that_do_not_fit_the_store(code_store: Path, demo_data: Path, tmp
     with pytest.raises(InputError, match=r"store: holds id \d+, but model small knows 100 ids"):
         tc.scan(code_store, str(small), tmp_path / "c")
     assert sorted((tmp_path / "c").rglob("*")) == before
-    with pytest.raises(InputError, match="is not a catalogue"):
+    with pytest.raises(InputError, match="is not a catalog"):
         tc.predict(tmp_path / "small", str(demo_data))
     np.zeros(100, np.uint16).tofile(tmp_path / "flat.bin")
     with pytest.raises(ConflictError, match="made from another store"):
@@ -444,7 +444,7 @@ def test_revisions_of_a_hub_model(demo_data: Path, code_store: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
     for step, folder in folders.items():
         tc.predict(catalog, str(folder), label=f"local_{step}")
-    found = tc.open(catalog)
+    found = tc.Catalog(catalog)
 
     def answers(label: str) -> list[Any]:
         query = f"SELECT * EXCLUDE (model, revision) FROM predictions WHERE model = '{label}' ORDER BY ALL"
@@ -512,7 +512,7 @@ def test_no_prompt_and_no_completion(demo_data: Path, tmp_path: Path) -> None:
     for model in (demo_data, save_model("gpt2", tmp_path / "other", vocabulary=8_192)):
         assert tc.scan(tmp_path / "store", str(model), catalog, settings)["prompts"] == 0
         assert list(tc.predict(catalog, model).values()) == [0]
-    with tc.open(catalog) as opened:
+    with tc.Catalog(catalog) as opened:
         assert {"predictions", "scan_4", "scan_4_models", "measures_4"} <= set(opened.tables)
         assert opened.damaged == {}
         for name in ("predictions", "scan_4", "scan_4_models", "measures_4", "top_trigrams"):

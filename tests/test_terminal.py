@@ -20,12 +20,12 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 @pytest.fixture(scope="module")
-def catalogue(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def catalog(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("terminal")
     (folder / "a.txt").write_text("import os\n" * 50)
     answer("tokenize", folder / "a.txt", "--out", folder / "store", "--tokenizer", demo_data)
-    answer("ngrams", folder / "store", "--out", folder / "catalogue")
-    return folder / "catalogue"
+    answer("ngrams", folder / "store", "--out", folder / "catalog")
+    return folder / "catalog"
 
 
 def on_a_terminal(*arguments: object) -> str:
@@ -57,21 +57,21 @@ def test_what_cannot_be_seen_is_escaped() -> None:
 
 
 @pytest.mark.parametrize("kind", ["table", "csv", "json"])
-def test_query_results(catalogue: Path, kind: str) -> None:
+def test_query_results(catalog: Path, kind: str) -> None:
     """A terminal sees escapes; a pipe gets the bytes as they are."""
     query = f"SELECT '{NASTY}' AS text"
-    seen = on_a_terminal("sql", catalogue, query, "--format", kind)
+    seen = on_a_terminal("sql", catalog, query, "--format", kind)
     assert [c for c in seen if not c.isprintable() and c not in "\r\n\t"] == []
     assert "2J\\u202e\\u2066" in seen
-    piped = run("sql", catalogue, query, "--format", kind)
+    piped = run("sql", catalog, query, "--format", kind)
     assert piped.returncode == 0
     if kind == "csv":
         assert piped.stdout.decode().rstrip("\n") == "text\n" + NASTY
 
 
-def test_errors_never_reach_a_terminal_raw(catalogue: Path, tmp_path: Path) -> None:
+def test_errors_never_reach_a_terminal_raw(catalog: Path, tmp_path: Path) -> None:
     for arguments in (
-        ("sql", catalogue, f'SELECT "{NASTY}"'),
+        ("sql", catalog, f'SELECT "{NASTY}"'),
         ("sql", f"nowhere{NASTY}"),
         (NASTY,),
         ("sql", f"--{NASTY}"),
@@ -88,32 +88,30 @@ def test_errors_never_reach_a_terminal_raw(catalogue: Path, tmp_path: Path) -> N
     assert refused.returncode == 2
 
 
-def test_the_reader_of_a_pipe_has_gone(catalogue: Path) -> None:
+def test_the_reader_of_a_pipe_has_gone(catalog: Path) -> None:
     for kind in ("csv", "json"):
         ours, theirs = os.pipe()
         os.close(ours)
         query = "SELECT * FROM range(200000)"
-        done = run(
-            "sql", catalogue, query, "--format", kind, capture_output=False, stdout=theirs, stderr=subprocess.PIPE
-        )
+        done = run("sql", catalog, query, "--format", kind, capture_output=False, stdout=theirs, stderr=subprocess.PIPE)
         os.close(theirs)
         assert done.returncode == 141
         assert done.stderr == b""
 
 
-def test_outputs_that_take_nothing(catalogue: Path) -> None:
+def test_outputs_that_take_nothing(catalog: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = run(
-            "sql", catalogue, "SELECT 1", "--format", "csv", capture_output=False, stdout=full, stderr=subprocess.PIPE
+            "sql", catalog, "SELECT 1", "--format", "csv", capture_output=False, stdout=full, stderr=subprocess.PIPE
         )
     assert (done.returncode, done.stderr) == (1, b"taskcatalog: input or output: No space left on device\n")
-    closed = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "complete", str(catalogue), "import"],
+    closed = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "complete", str(catalog), "import"],
                             stderr=subprocess.PIPE, env=ENVIRONMENT, check=False)  # fmt: skip
     assert (closed.returncode, closed.stderr) == (0, b"")
 
 
-def test_an_encoding_that_lacks_characters(catalogue: Path) -> None:
-    done = run("complete", catalogue, "import", env=ENVIRONMENT | {"PYTHONIOENCODING": "ascii"})
+def test_an_encoding_that_lacks_characters(catalog: Path) -> None:
+    done = run("complete", catalog, "import", env=ENVIRONMENT | {"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
     assert rb"\xb7os" in done.stdout
 

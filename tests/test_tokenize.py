@@ -20,12 +20,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 import taskcatalog as tc
 from faults.kills import command, kill_once
 from helpers import invoke, library_texts, refusal, tree, write_jsonl
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.corpus.documents.batch import LONG_TEXT
-from taskcatalog.corpus.stores.store import Store
-from taskcatalog.corpus.tokenizing.encoders import Encoder, FastEncoder, ReferenceEncoder, choose_engine, cut_before
+from taskcatalog.documents.batch import LONG_TEXT
 from taskcatalog.errors import ConflictError, InputError, SettingsError
+from taskcatalog.runs.ledger import Ledger
+from taskcatalog.stores.store import Store
+from taskcatalog.tokenizing.encoders import Encoder, FastEncoder, ReferenceEncoder, choose_engine, cut_before
+from taskcatalog.vocabulary import Vocabulary
 
 
 def all_tokens(store: Store) -> list[int]:
@@ -54,7 +54,7 @@ def test_tokens_are_those_of_the_tokenizer(tmp_path: Path, tokenizer: Path, sepa
     sources = [write_jsonl(tmp_path / "a.jsonl", texts[:25]), write_jsonl(tmp_path / "b.jsonl.gz", texts[25:])]
     settings = tc.TokenizeSettings(separator=separator, sequence_length=100)  # type: ignore[arg-type]
     store = tc.tokenize(sources, tmp_path / "store", str(tokenizer), settings, workers=2)
-    end = store.corpus.end_of_text
+    end = store.identity.end_of_text
     assert end == (100_257 if tokenizer.name == "olmo_dolma2" else 0)
     documents = expected_ids(path, texts, [end] * (separator == "both"), [end] * (separator != "none"))
     assert all_tokens(store) == [id_ for document in documents for id_ in document]
@@ -324,7 +324,7 @@ def test_documents_longer_than_memory_is_meant_to_hold(tmp_path: Path, demo_data
     store = tc.tokenize(source, tmp_path / "store", str(demo_data), tc.TokenizeSettings(separator="both"))
     encoder = FastEncoder(Vocabulary.read(demo_data / "tokenizer.json"))
     documents = ["before", text, "", "after"] if kind == "jsonl" else [text]
-    end = store.corpus.end_of_text
+    end = store.identity.end_of_text
     expected = [[end, *encoder.encode([document]).ids.tolist(), end] for document in documents]
     assert all_tokens(store) == [id_ for ids in expected for id_ in ids]
     index = pa.concat_tables(map(pq.read_table, sorted((tmp_path / "store/documents").iterdir())))

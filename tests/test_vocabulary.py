@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.corpus.tokenizing.encoders import FastEncoder
 from taskcatalog.errors import InputError
+from taskcatalog.tokenizing.encoders import FastEncoder
+from taskcatalog.vocabulary import Vocabulary
 
 TEXT = "def f(x):\n\treturn  'naïve café' # \u4f60\u597d \U0001f600 e\u0301 \u00a0\x00 ABC\r\n    <|endoftext|>tail"
 

@@ -1,8 +1,8 @@
-"""taskcatalog: a searchable catalogue of the simple tasks that a language model can do.
+"""taskcatalog: a searchable catalog of the simple tasks that a language model can do.
 
 The functions here are the commands: ``tokenize`` a corpus, ``convert`` a store to another kind, count its
 ``ngrams``, ``predict`` their completions with a model, ``scan`` for prompts whose meaning changes with one more
-token, ``open`` the catalogue, ``verify`` it. Each is imported when it is first used; only ``predict`` and ``scan``
+token, open the ``Catalog``, ``verify`` it. Each is imported when it is first used; only ``predict`` and ``scan``
 need torch.
 """
 
@@ -12,49 +12,47 @@ from typing import TYPE_CHECKING, Any
 from taskcatalog.version import __version__
 
 if TYPE_CHECKING:
-    from taskcatalog.catalog.catalogue import Catalogue, Completions
-    from taskcatalog.catalog.catalogue import Catalogue as open  # noqa: A004, N813
+    from taskcatalog.catalog.catalog import Catalog, Completions
     from taskcatalog.catalog.export import write_duckdb
-    from taskcatalog.corpus.converting.stage import ConvertSettings, convert
-    from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
-    from taskcatalog.corpus.tokenizing.stage import TokenizeSettings, tokenize
+    from taskcatalog.converting.stage import ConvertSettings, convert
     from taskcatalog.counting.stage import NgramSettings, ngrams
     from taskcatalog.embedded.pipeline import demo
     from taskcatalog.errors import ConflictError, InputError, SettingsError, TaskcatalogError
     from taskcatalog.planning import Machine, StagePlan, plan
+    from taskcatalog.stores.open_store import StoreOptions, open_store
     from taskcatalog.tasks.predict import predict
     from taskcatalog.tasks.scan import ScanSettings, scan
+    from taskcatalog.tokenizing.stage import TokenizeSettings, tokenize
     from taskcatalog.verification import verify
 
 _HOMES = {
-    "Catalogue": "catalog.catalogue:Catalogue",
-    "Completions": "catalog.catalogue:Completions",
+    "Catalog": "catalog.catalog:Catalog",
+    "Completions": "catalog.catalog:Completions",
     "ConflictError": "errors:ConflictError",
-    "ConvertSettings": "corpus.converting.stage:ConvertSettings",
+    "ConvertSettings": "converting.stage:ConvertSettings",
     "InputError": "errors:InputError",
     "Machine": "planning:Machine",
     "NgramSettings": "counting.stage:NgramSettings",
     "ScanSettings": "tasks.scan:ScanSettings",
     "SettingsError": "errors:SettingsError",
     "StagePlan": "planning:StagePlan",
-    "StoreOptions": "corpus.stores.open_store:StoreOptions",
+    "StoreOptions": "stores.open_store:StoreOptions",
     "TaskcatalogError": "errors:TaskcatalogError",
-    "TokenizeSettings": "corpus.tokenizing.stage:TokenizeSettings",
-    "convert": "corpus.converting.stage:convert",
+    "TokenizeSettings": "tokenizing.stage:TokenizeSettings",
+    "convert": "converting.stage:convert",
     "demo": "embedded.pipeline:demo",
     "ngrams": "counting.stage:ngrams",
-    "open": "catalog.catalogue:Catalogue",
-    "open_store": "corpus.stores.open_store:open_store",
+    "open_store": "stores.open_store:open_store",
     "plan": "planning:plan",
     "predict": "tasks.predict:predict",
     "scan": "tasks.scan:scan",
-    "tokenize": "corpus.tokenizing.stage:tokenize",
+    "tokenize": "tokenizing.stage:tokenize",
     "verify": "verification:verify",
     "write_duckdb": "catalog.export:write_duckdb",
 }
 
 __all__ = [
-    "Catalogue",
+    "Catalog",
     "Completions",
     "ConflictError",
     "ConvertSettings",
@@ -71,7 +69,6 @@ __all__ = [
     "convert",
     "demo",
     "ngrams",
-    "open",
     "open_store",
     "plan",
     "predict",

@@ -19,12 +19,6 @@ from typing import Annotated
 import numpy as np
 import pyarrow.parquet as pq
 
-from taskcatalog.catalog.folder import Corpus
-from taskcatalog.catalog.schemas import above_count, ngram_table, prefix_table
-from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
-from taskcatalog.corpus.stores.store import Sequences, Store
-from taskcatalog.corpus.tokenizing.encoders import choose_engine, make_encoder
 from taskcatalog.counting.count import Stretch, count_stretch, least_memory, tokens_that_fit
 from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import Grams, MemoryRun, merge
@@ -34,6 +28,12 @@ from taskcatalog.errors import SettingsError
 from taskcatalog.settings import POSITIVE, Between, Settings, checked, given_or_default
 from taskcatalog.sizes import MOST_WORKERS, check_memory, memory_budget, peak_memory, sufficient_budget, worker_count
 from taskcatalog.storage import AnyPath
+from taskcatalog.stores.identity import StoreIdentity
+from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.store import Sequences, Store
+from taskcatalog.tables.schemas import above_count, ngram_table, prefix_table
+from taskcatalog.tokenizing.encoders import choose_engine, make_encoder
+from taskcatalog.vocabulary import Vocabulary
 
 _SAMPLE_TOKENS = 1 << 23
 _BLOCKS = 64
@@ -116,7 +116,7 @@ class _Sample:
 
     path: AnyPath
     vocabulary: Vocabulary | None
-    corpus: Corpus
+    identity: StoreIdentity
     sequences: Sequences
     stamp: str = ""
 
@@ -136,7 +136,7 @@ class _Sample:
         tokens = np.concatenate([block.tokens for block in blocks])
         shifts = np.cumsum([0, *(len(block.tokens) for block in blocks)])
         ends = np.concatenate([block.ends + shift for block, shift in zip(blocks, shifts, strict=False)])
-        return cls(store.path, store.vocabulary, store.corpus, Sequences(tokens, ends, None))
+        return cls(store.path, store.vocabulary, store.identity, Sequences(tokens, ends, None))
 
     @property
     def n_sequences(self) -> int:
@@ -164,7 +164,7 @@ def _plan_tokenizing(sample: _Sample, vocabulary: Vocabulary, n_tokens: int, mac
     encoder.encode(texts)
     seconds_per_token = (time.perf_counter() - started) / len(ids)
     cores = machine.cores or worker_count(None)
-    written = n_tokens * sample.corpus.id_dtype.itemsize
+    written = n_tokens * sample.identity.id_dtype.itemsize
     read = n_tokens * n_bytes // len(ids)
     return StagePlan(
         stage="tokenize",
@@ -212,7 +212,7 @@ def _plan_counting(
     sample: _Sample, settings: NgramSettings, n_tokens: int, machine: Machine, folder: Path
 ) -> StagePlan:
     """Leaves the sample's tables in ``folder``."""
-    layout = KeyLayout(max(2, *settings.n), sample.corpus.vocabulary_size)
+    layout = KeyLayout(max(2, *settings.n), sample.identity.vocabulary_size)
     counting = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
     check_memory(memory_budget(machine.memory), least_memory(sample, layout), counting)
     _count(sample, min(sample.n_sequences, 2), settings, layout, folder)  # compiles
@@ -237,11 +237,11 @@ def _plan_counting(
     run_rows = n_runs * rows_of(longest, n_tokens / n_runs) if n_runs > 1 and longest else 0.0
     row_bytes = layout.payload_dtype.itemsize + 4
     temporary = run_rows * row_bytes + (n_runs * layout.vocabulary_size * 8 if n_runs > 1 else 0)
-    read = n_tokens * sample.corpus.id_dtype.itemsize + temporary
+    read = n_tokens * sample.identity.id_dtype.itemsize + temporary
     seconds += max(table_seconds, _disk_seconds(final, machine)) + _disk_seconds(read + temporary, machine)
     seconds += 0.0 if machine.disk_rate else run_rows * write_seconds  # at the rate of this machine's disk
     seconds += run_rows * merge_seconds * math.log2(max(n_runs, 2)) / cores
-    used = n_tokens * (sample.corpus.id_dtype.itemsize + row_bytes) if n_runs == 1 else memory
+    used = n_tokens * (sample.identity.id_dtype.itemsize + row_bytes) if n_runs == 1 else memory
     return StagePlan(
         stage="ngrams",
         seconds=seconds,

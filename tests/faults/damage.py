@@ -168,7 +168,7 @@ SUBJECTS = {
         Subject("megatron", _megatron, _ask_ids("g.bin"), answers=False),
         Subject("datatrove", _datatrove, _ask_ids("d.ds"), answers=False),
         Subject(
-            "catalogue",
+            "catalog",
             _copied("full"),
             lambda _, place, __: [
                 ["sql", place / "full", _ALL_ROWS, "--format", "csv"],

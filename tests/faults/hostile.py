@@ -126,9 +126,9 @@ TARGETS = {
         _ids("store", "tokenizer.json"),
         _ids("store", "00000-00000.bin"),
         _ids("store", "*.parquet"),
-        _ids("catalogue", "catalog.json"),
-        _ids("catalogue", "ledger.json"),
-        _ids("catalogue", "*.parquet"),
+        _ids("catalog", "catalog.json"),
+        _ids("catalog", "ledger.json"),
+        _ids("catalog", "*.parquet"),
         _ids("model", "config.json", 2),
         _ids("model", "model.safetensors"),
         Target(

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from taskcatalog.catalog.ledger import Ledger
 from taskcatalog.errors import InputError
+from taskcatalog.runs.ledger import Ledger
 
 _LOOK_SECONDS = 0.02
 

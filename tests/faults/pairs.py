@@ -26,17 +26,17 @@ _LONGEST_DELAY = 0.4
 
 READING = {"sql", "complete", "verify", "verify-store"}
 STATES = ("bare", "full")
-"""What is there before: only the texts' store, or a whole catalogue too."""
+"""What is there before: only the texts' store, or a whole catalog too."""
 
 
 def commands(world: World, place: Path) -> dict[str, list[object]]:
     """All commands, by name."""
-    store, catalogue = place / "store", place / "c"
+    store, catalog = place / "store", place / "c"
     mds = ["convert", store, "--format", "mds", "--out", place / "m", "--workers", 1]
-    counting = ["ngrams", store, "--out", catalogue, "--workers", 1, "--min-prefix-count", 2]
-    scanning = ["scan", store, *world.scan(catalogue)[2:]]
+    counting = ["ngrams", store, "--out", catalog, "--workers", 1, "--min-prefix-count", 2]
+    scanning = ["scan", store, *world.scan(catalog)[2:]]
     both = world.tokenize(store, "--workers", 1, "--separator", "both")
-    rows = ["sql", catalogue, _ROWS, "--format", "csv"]
+    rows = ["sql", catalog, _ROWS, "--format", "csv"]
     return {
         "tokenize": world.tokenize(store),
         "tokenize-other": both,
@@ -47,17 +47,17 @@ def commands(world: World, place: Path) -> dict[str, list[object]]:
         "ngrams": counting,
         "ngrams-other": [*counting, "-n", 2],
         "ngrams-forced": [*counting, "-n", 2, "--force"],
-        "predict": world.predict(catalogue),
-        "predict-forced": world.predict(catalogue, "--dtype", "bfloat16", "--force"),
+        "predict": world.predict(catalog),
+        "predict-forced": world.predict(catalog, "--dtype", "bfloat16", "--force"),
         "scan": scanning,
         "scan-forced": [*scanning, "--min-probability", 0.4, "--force"],
         "sql": rows,
         "sql-out": [*rows, "--out", place / "rows.csv"],
-        "complete": ["complete", catalogue, "if "],
-        "verify": ["verify", catalogue],
+        "complete": ["complete", catalog, "if "],
+        "verify": ["verify", catalog],
         "verify-store": ["verify", store],
-        "duckdb": ["duckdb", catalogue, "--out", place / "c.duckdb"],
-        "duckdb-forced": ["duckdb", catalogue, "--out", place / "c.duckdb", "--force"],
+        "duckdb": ["duckdb", catalog, "--out", place / "c.duckdb"],
+        "duckdb-forced": ["duckdb", catalog, "--out", place / "c.duckdb", "--force"],
     }
 
 

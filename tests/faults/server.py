@@ -21,9 +21,9 @@ from typing import Any
 
 _MODULES = (
     "duckdb", "fsspec.implementations.local", "gigatoken", "numba", "pyarrow.parquet", "tokenizers", "upath",
-    "taskcatalog.cli", "taskcatalog.catalog.catalogue", "taskcatalog.catalog.export", "taskcatalog.display",
-    "taskcatalog.corpus.converting.stage", "taskcatalog.corpus.tokenizing.stage", "taskcatalog.counting.stage",
-    "taskcatalog.corpus.documents.hub", "taskcatalog.corpus.stores.kernels", "taskcatalog.planning",
+    "taskcatalog.cli", "taskcatalog.catalog.catalog", "taskcatalog.catalog.export", "taskcatalog.catalog.display",
+    "taskcatalog.converting.stage", "taskcatalog.tokenizing.stage", "taskcatalog.counting.stage",
+    "taskcatalog.documents.hub", "taskcatalog.stores.kernels", "taskcatalog.planning",
     "taskcatalog.verification",
 )  # fmt: skip
 _WITH_MODELS = (
@@ -48,7 +48,7 @@ def main() -> None:
 
 def _load_kernels() -> None:
     """Loads what Numba has compiled before; where it is not to be found so, each fork loads it by itself."""
-    for module in ("taskcatalog.counting.kernels", "taskcatalog.corpus.stores.kernels"):
+    for module in ("taskcatalog.counting.kernels", "taskcatalog.stores.kernels"):
         for kernel in vars(import_module(module)).values():
             compiled: Any = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
             for signature, *_ in compiled._load_index() if hasattr(compiled, "_load_index") else ():

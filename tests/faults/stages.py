@@ -68,12 +68,12 @@ class World:
 
     @property
     def counted(self) -> Path:
-        """A catalogue with n-grams only."""
+        """A catalog with n-grams only."""
         return self.path / "counted"
 
     @property
     def full(self) -> Path:
-        """A catalogue with n-grams, predictions and a scan."""
+        """A catalog with n-grams, predictions and a scan."""
         return self.path / "full"
 
     def tokenize(self, out: Path, *more: object, texts: Path | None = None) -> list[object]:
@@ -83,11 +83,11 @@ class World:
     def ngrams(self, out: Path, *more: object) -> list[object]:
         return ["ngrams", self.store, "--out", out, "--workers", 1, "--min-prefix-count", 2, *more]
 
-    def predict(self, catalogue: Path, *more: object) -> list[object]:
-        return ["predict", catalogue, "--model", self.model, "--label", "m", *more]
+    def predict(self, catalog: Path, *more: object) -> list[object]:
+        return ["predict", catalog, "--model", self.model, "--label", "m", *more]
 
-    def scan(self, catalogue: Path, *more: object) -> list[object]:
-        return ["scan", self.store, "--model", self.model, "--out", catalogue, *_SCAN, *more]
+    def scan(self, catalog: Path, *more: object) -> list[object]:
+        return ["scan", self.store, "--model", self.model, "--out", catalog, *_SCAN, *more]
 
 
 def json_sources() -> list[str]:

@@ -9,7 +9,7 @@ from faults.commands import Server
 from faults.damage import SUBJECTS, Examiner, subjects
 from faults.stages import SEED, World
 
-QUICK = ("store", "mds", "catalogue", "stopped-convert-flat")
+QUICK = ("store", "mds", "catalog", "stopped-convert-flat")
 
 
 def damaged(world: World, subject: str, folder: Path, server: Server, n: int) -> list[str]:

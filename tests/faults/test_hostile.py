@@ -8,7 +8,7 @@ from faults.commands import Server
 from faults.hostile import TARGETS, Input, Tormentor, torment_options
 from faults.stages import World
 
-QUICK = ("documents.jsonl", "documents.parquet", "mds.index.json", "megatron.g.idx", "catalogue.ledger.json", "config")
+QUICK = ("documents.jsonl", "documents.parquet", "mds.index.json", "megatron.g.idx", "catalog.ledger.json", "config")
 
 
 def tormented(world: World, target: str, folder: Path, server: Server, n: int) -> list[str]:

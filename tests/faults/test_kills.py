@@ -56,15 +56,15 @@ def test_ngrams_resumed_with_other_limits(store: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def catalogue(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("catalogue") / "c"
+def catalog(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("catalog") / "c"
     run(command("ngrams", store, "--out", out, "--min-prefix-count", 1, "-n", 2, "-n", 3, "-n", 4))
     return out
 
 
-def test_predict(catalogue: Path, demo_data: Path) -> None:
-    predicted = catalogue / "predictions"
-    arguments = command("predict", catalogue, "--model", demo_data, "--label", "demo")
+def test_predict(catalog: Path, demo_data: Path) -> None:
+    predicted = catalog / "predictions"
+    arguments = command("predict", catalog, "--model", demo_data, "--label", "demo")
     run(arguments)
     never = tree(predicted)
     run(["rm", "-r", str(predicted)])

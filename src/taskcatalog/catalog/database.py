@@ -1,4 +1,4 @@
-"""DuckDB over a catalogue's Parquet files: one view for each table, by its name.
+"""DuckDB over a catalog's Parquet files: one view for each table, by its name.
 
 The database itself is in memory and holds views only. Tables of a stage that is not complete are left out. A table of
 which a file is missing, has another size than its ledger says or cannot be opened does not answer, and says why; the
@@ -25,15 +25,15 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from taskcatalog.catalog.folder import CatalogueFolder
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.parts import problem_of, wrong_size
-from taskcatalog.catalog.schemas import MAX_N, MEASURES, id_columns, ngram_table, prefix_table, top_table
-from taskcatalog.catalog.sorting import for_duckdb, limits, literal, parquet_files
+from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.catalog.statements import tables_read
 from taskcatalog.errors import DiskFullError, InputError, SettingsError, TaskcatalogError
+from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.parts import problem_of, wrong_size
 from taskcatalog.sizes import memory_budget, worker_count
 from taskcatalog.storage import stamp_of
+from taskcatalog.tables.schemas import MAX_N, MEASURES, id_columns, ngram_table, prefix_table, top_table
+from taskcatalog.tables.sorting import for_duckdb, limits, literal, parquet_files
 
 _FAILURES = (errno.EIO, errno.EACCES, errno.EROFS)
 """Of the system, which DuckDB tells in the text of errors of many kinds."""
@@ -52,7 +52,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class _Found:
-    """What a catalogue's folder holds."""
+    """What a catalog's folder holds."""
 
     tables: list[_Table] = field(default_factory=list)
     damaged: dict[str, str] = field(default_factory=dict)
@@ -61,8 +61,8 @@ class _Found:
     """Tables that a stopped or running command is to make."""
 
 
-def connect(folder: CatalogueFolder, memory: str | None = None) -> "Database":
-    """The finished tables of the catalogue, to be read within ``memory`` (as ``8GB``; default as elsewhere)."""
+def connect(folder: CatalogFolder, memory: str | None = None) -> "Database":
+    """The finished tables of the catalog, to be read within ``memory`` (as ``8GB``; default as elsewhere)."""
     budget = memory_budget(memory)
     found = _look(folder)
     spill = Path(tempfile.mkdtemp(prefix="taskcatalog-sql-"))
@@ -70,7 +70,7 @@ def connect(folder: CatalogueFolder, memory: str | None = None) -> "Database":
         settings = {
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "python_enable_replacements": False,  # a DataFrame of the calling program is no table of the catalogue
+            "python_enable_replacements": False,  # a DataFrame of the calling program is no table of the catalog
         }
         connection = duckdb.connect(config=limits(budget, spill) | settings)
         connection.execute("SET enable_progress_bar = false")
@@ -81,10 +81,10 @@ def connect(folder: CatalogueFolder, memory: str | None = None) -> "Database":
 
 
 class Database:
-    """The tables of one catalogue, each as a view of its name."""
+    """The tables of one catalog, each as a view of its name."""
 
     def __init__(
-        self, folder: CatalogueFolder, connection: duckdb.DuckDBPyConnection, found: _Found, spill: Path
+        self, folder: CatalogFolder, connection: duckdb.DuckDBPyConnection, found: _Found, spill: Path
     ) -> None:
         self.connection = connection
         """For queries of our own; ``ask`` is for those of others."""
@@ -115,7 +115,7 @@ class Database:
         self.close()
 
     def lock(self) -> None:
-        """From here on only the catalogue's own files are read, nothing is written and no setting changes."""
+        """From here on only the catalog's own files are read, nothing is written and no setting changes."""
         paths = {path for files in self._files.values() for path in files}
         # DuckDB looks for the pattern that a path is given as, and for the path.
         allowed = sorted({str(path.absolute()) for path in paths} | {for_duckdb(path) for path in paths})
@@ -143,7 +143,7 @@ class Database:
         """Raises InputError where a file of some tables is not the one that was there when they were opened."""
         for path in {path for name in tables for path in self._files[name]}:
             if stamp_of(path) != self._stamps[path]:
-                raise InputError(f"{path}: was made anew since the catalogue was opened: open it again")
+                raise InputError(f"{path}: was made anew since the catalog was opened: open it again")
 
     def compare(self, tables: Iterable[str], whatever_size: bool = False) -> None:
         """Compares the files of some tables with the ledger; raises InputError for one that is not as written."""
@@ -247,19 +247,19 @@ def _first_line(error: BaseException) -> str:
     return " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
 
 
-def _command_for(name: str, catalogue: Path) -> str | None:
+def _command_for(name: str, catalog: Path) -> str | None:
     """The command that makes a table of this name, if one does."""
     if scan := re.fullmatch(r"(scan|measures)_([0-9]+)(_models)?", name):
         kind, length, models = scan.groups()
         options = [f"--prompt-length {length}"] if length != "4" else []
         options += ["--all-measures"] if kind == MEASURES else []
         more = " with a second model" if models else ""
-        return f"{' '.join(['taskcatalog scan STORE --model MODEL --out', str(catalogue), *options])!r}{more}"
+        return f"{' '.join(['taskcatalog scan STORE --model MODEL --out', str(catalog), *options])!r}{more}"
     if name == "predictions":
-        return f"'taskcatalog predict {catalogue} --model MODEL'"
+        return f"'taskcatalog predict {catalog} --model MODEL'"
     for n in range(1, MAX_N + 1):
         if name in (ngram_table(n), *((prefix_table(n), top_table(n)) if n > 1 else ())):
-            return f"'taskcatalog ngrams STORE --out {catalogue} -n {n}'"
+            return f"'taskcatalog ngrams STORE --out {catalog} -n {n}'"
     return None
 
 
@@ -270,7 +270,7 @@ def _which(error: duckdb.Error, files: Iterable[Path]) -> Path | str:
     return next(named, paths[0] if len(paths) == 1 else "one of its files")
 
 
-def _look(folder: CatalogueFolder) -> _Found:
+def _look(folder: CatalogFolder) -> _Found:
     found = _Found()
     lacking: dict[str, str] = {}
     if facts := folder.described(folder.tokens):

@@ -1,6 +1,6 @@
-"""A catalogue as one DuckDB file.
+"""A catalog as one DuckDB file.
 
-The same catalogue gives the same tables, with their rows in the same order. The bytes of two such files differ all the
+The same catalog gives the same tables, with their rows in the same order. The bytes of two such files differ all the
 same: DuckDB puts a random identifier into each, and lays out blocks as its threads come to them.
 """
 
@@ -10,25 +10,25 @@ from pathlib import Path
 import duckdb
 
 from taskcatalog.catalog.database import connect, query_errors, quoted
-from taskcatalog.catalog.files import folder_held
-from taskcatalog.catalog.folder import CatalogueFolder
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.outputs import check_result_file, result_file
-from taskcatalog.catalog.sorting import literal
+from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.errors import InputError
-from taskcatalog.progress import note, progress_bar
+from taskcatalog.runs.files import folder_held
+from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.outputs import check_result_file, result_file
+from taskcatalog.runs.progress import note, progress_bar
+from taskcatalog.tables.sorting import literal
 
 
 def write_duckdb(
-    catalogue: str | Path, out: str | Path, *, memory: str | None = None, force: bool = False
+    catalog: str | Path, out: str | Path, *, memory: str | None = None, force: bool = False
 ) -> dict[str, int]:
-    """Writes every finished table of a catalogue into a database at ``out``; returns the rows of each.
+    """Writes every finished table of a catalog into a database at ``out``; returns the rows of each.
 
-    Raises InputError where ``catalogue`` is none or cannot be read, ConflictError where ``out`` is there, unless it is
-    to be replaced, or is inside a catalogue or store.
+    Raises InputError where ``catalog`` is none or cannot be read, ConflictError where ``out`` is there, unless it is
+    to be replaced, or is inside a catalog or store.
     """
-    folder, out = CatalogueFolder(Path(catalogue)), Path(out)
-    folder.corpus()
+    folder, out = CatalogFolder(Path(catalog)), Path(out)
+    folder.identity()
     check_result_file(out, force=force)
     if odd := {"\\", "?"} & set(str(out.absolute())):
         raise InputError(f"{out}: DuckDB cannot write where a path has {min(odd)!r} in it: choose another path")

@@ -1,4 +1,4 @@
-"""Where things are in a catalogue's folder, and which corpus it is about.
+"""Where things are in a catalog's folder, and which corpus it is about.
 
 ::
 
@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from taskcatalog.catalog.files import (
+from taskcatalog.errors import ConflictError, InputError
+from taskcatalog.runs.files import (
     folder_locked,
     is_temporary,
     make_folder,
@@ -27,35 +28,18 @@ from taskcatalog.catalog.files import (
     write_signed,
     written_atomically,
 )
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.parquet import table_writer
-from taskcatalog.catalog.parts import describe, problem_of
-from taskcatalog.catalog.schemas import id_dtype, scan_table, tokens_schema
-from taskcatalog.catalog.stage import LEDGER
-from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.errors import ConflictError, InputError
+from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.parts import describe, problem_of
+from taskcatalog.runs.stage import LEDGER
+from taskcatalog.stores.identity import StoreIdentity
+from taskcatalog.tables.parquet import table_writer
+from taskcatalog.tables.schemas import scan_table, tokens_schema
+from taskcatalog.vocabulary import Vocabulary
 
 _FORMAT = 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """What a catalogue needs to know of the token store that it describes."""
-
-    fingerprint: str
-    """Names the tokens: two stores with the same one hold the same sequences."""
-    sequence_length: int
-    vocabulary_size: int
-    """One more than the largest id that may occur."""
-    end_of_text: int | None
-    """The id that ends a document, where it is known."""
-
-    @property
-    def id_dtype(self) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
-        return id_dtype(self.vocabulary_size)
-
-
-def _difference(there: Corpus, here: Corpus) -> str:
+def _difference(there: StoreIdentity, here: StoreIdentity) -> str:
     if there.fingerprint != here.fingerprint:
         return f"from another store (fingerprint {there.fingerprint[:12]}, here {here.fingerprint[:12]})"
     name = next(name for name, value in asdict(there).items() if value != asdict(here)[name])
@@ -69,17 +53,17 @@ _NAMES = ("ngrams", "predictions", "scan_*", "tokens.parquet", "tokenizer.json")
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a run that was stopped before it described its catalogue may have left this there."""
+    """Whether a run that was stopped before it described its catalog may have left this there."""
     return is_temporary(path) or any(path.match(name) for name in _NAMES)
 
 
 @dataclass(frozen=True)
-class CatalogueFolder:
+class CatalogFolder:
     path: Path
 
     @property
     def description(self) -> Path:
-        """The file that makes the folder a catalogue."""
+        """The file that makes the folder a catalog."""
         return self.path / "catalog.json"
 
     @property
@@ -115,15 +99,15 @@ class CatalogueFolder:
         label, length = ledger.settings.get("label"), ledger.settings.get("prompt_length", 0)
         if ledger.stage != kind:
             problem = f"holds what the stage {ledger.stage} made"
-        elif ledger.inputs.get("store") != self.corpus().fingerprint:
-            problem = "is about another store than this catalogue"
+        elif ledger.inputs.get("store") != self.identity().fingerprint:
+            problem = "is about another store than this catalog"
         elif kind != "ngrams" and label != stage.name:
             problem = f"holds what is of the model {label}"
         elif kind == "scan" and stage.parent.name != scan_table(length):
             problem = f"holds prompts of {length} tokens"
         else:
             return ledger
-        raise InputError(f"{stage}: {problem}: it is in the wrong place, move it out of the catalogue or back")
+        raise InputError(f"{stage}: {problem}: it is in the wrong place, move it out of the catalog or back")
 
     def folders_without_ledger(self) -> list[Path]:
         """Folders of stages that hold files, but no ledger that says what these are."""
@@ -133,16 +117,16 @@ class CatalogueFolder:
         for pattern in ("ngrams", "predictions/*", "scan_*/*"):
             yield from sorted(path for path in self.path.glob(pattern) if path.is_dir())
 
-    def corpus(self) -> Corpus:
-        """Raises InputError where ``path`` is no catalogue."""
+    def identity(self) -> StoreIdentity:
+        """Raises InputError where ``path`` is no catalog."""
         content = self._description()
         try:
-            return Corpus(**{name: content[name] for name in Corpus.__dataclass_fields__})
+            return StoreIdentity(**{name: content[name] for name in StoreIdentity.__dataclass_fields__})
         except KeyError as error:
             raise InputError(f"{self.description}: lacks {error}: restore it, or make {self.path} anew") from error
 
     def vocabulary(self) -> Vocabulary | None:
-        """Raises InputError where the tokenizer is not the one that the catalogue was made with."""
+        """Raises InputError where the tokenizer is not the one that the catalog was made with."""
         if (described := self.described(self.tokenizer)) is None:
             return None
         if problem := problem_of(self.tokenizer, described):
@@ -156,45 +140,45 @@ class CatalogueFolder:
 
     def _description(self) -> dict[str, Any]:
         if not self.description.is_file():
-            missing = "is not a catalogue" if self.path.exists() else "does not exist"
+            missing = "is not a catalog" if self.path.exists() else "does not exist"
             raise InputError(f"{self.path}: {missing}: 'taskcatalog ngrams STORE --out {self.path}' makes one")
-        return read_signed(self.description, _FORMAT, "catalogue")
+        return read_signed(self.description, _FORMAT, "catalog")
 
     def described(self, path: Path) -> dict[str, Any] | None:
         """What ``catalog.json`` says of a file; None where there is none."""
         files: dict[str, dict[str, Any]] = self._description().get("files", {})
         return files.get(path.name)
 
-    def check_corpus(self, corpus: Corpus) -> None:
-        """Raises ConflictError unless a catalogue that is there already is about ``corpus``."""
+    def check_identity(self, identity: StoreIdentity) -> None:
+        """Raises ConflictError unless a catalog that is there already is about the store of ``identity``."""
         if not self.description.is_file():
             if self.path.exists() and not (self.path.is_dir() and all(map(_is_ours, self.path.iterdir()))):
-                raise ConflictError(f"{self.path}: is there and is no catalogue: choose another output folder")
-        elif (there := self.corpus()) != corpus:
-            raise ConflictError(f"{self.path}: was made {_difference(there, corpus)}: choose another output folder")
+                raise ConflictError(f"{self.path}: is there and is no catalog: choose another output folder")
+        elif (there := self.identity()) != identity:
+            raise ConflictError(f"{self.path}: was made {_difference(there, identity)}: choose another output folder")
 
-    def prepare(self, corpus: Corpus, vocabulary: Vocabulary | None) -> None:
-        """Makes the catalogue of ``corpus``, or checks that the one there is about it."""
-        self.check_corpus(corpus)
+    def prepare(self, identity: StoreIdentity, vocabulary: Vocabulary | None) -> None:
+        """Makes the catalog of the store of ``identity``, or checks that the one there is about it."""
+        self.check_identity(identity)
         if self.description.is_file():
             return
         make_folder(self.path)
         with folder_locked(self.path, wait=True):
             remove_files(path for path in self.path.iterdir() if is_temporary(path))
             if not self.description.is_file():  # another stage may have been faster
-                self._describe(corpus, vocabulary)
-        self.check_corpus(corpus)
+                self._describe(identity, vocabulary)
+        self.check_identity(identity)
 
-    def _describe(self, corpus: Corpus, vocabulary: Vocabulary | None) -> None:
-        """Writes what all tables share, ``catalog.json`` last: with it the folder is a catalogue."""
+    def _describe(self, identity: StoreIdentity, vocabulary: Vocabulary | None) -> None:
+        """Writes what all tables share, ``catalog.json`` last: with it the folder is a catalog."""
         shared = [self.tokens]
         if vocabulary is not None:
             shared.append(self.tokenizer)
             with written_atomically(self.tokenizer) as temporary:
                 temporary.write_bytes(vocabulary.content)
         raw = vocabulary.token_bytes if vocabulary is not None else []
-        with table_writer(self.tokens, tokens_schema(corpus.id_dtype)) as writer:
+        with table_writer(self.tokens, tokens_schema(identity.id_dtype)) as writer:
             texts = [token.decode("utf-8", "replace") for token in raw]
             writer.write({"id": np.arange(len(raw)), "token": texts, "bytes": raw})
         files = {path.name: describe(path) for path in shared}
-        write_signed(self.description, asdict(corpus) | {"format": _FORMAT, "files": files})
+        write_signed(self.description, asdict(identity) | {"format": _FORMAT, "files": files})

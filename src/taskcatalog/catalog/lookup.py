@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.schemas import id_columns
 from taskcatalog.errors import InputError
+from taskcatalog.runs.ledger import Ledger
 from taskcatalog.sizes import worker_count
+from taskcatalog.tables.schemas import id_columns
 
 _GROUPS_AT_ONCE = 8
 _Lookup: TypeAlias = Callable[[], tuple[slice, NDArray[np.uint64]]]

@@ -1,11 +1,11 @@
-"""Which statements a query may be: one that reads the catalogue's tables, and nothing else.
+"""Which statements a query may be: one that reads the catalog's tables, and nothing else.
 
 DuckDB parses the text and gives its tree (``json_serialize_sql``, which knows SELECT statements only: also WITH, FROM,
 VALUES, TABLE, DESCRIBE, SUMMARIZE, PIVOT with IN). The rules are about that tree, so no comment, quote or odd letter
 hides anything from them. What the tree may be made of is listed, and whatever is not listed is refused:
 
 - queries and their clauses (an INSERT within a WITH is none);
-- tables by a bare name: those of the catalogue, and what WITH calls by a name. So neither a file by its path nor a
+- tables by a bare name: those of the catalog, and what WITH calls by a name. So neither a file by its path nor a
   table of DuckDB's own about its settings, files and sessions;
 - the table functions ``range``, ``generate_series`` and ``unnest``.
 
@@ -111,7 +111,7 @@ def _check(node: dict[str, Any]) -> None:
     if kind == "TABLE_FUNCTION" and node["function"].get("function_name", "").lower() not in _TABLE_FUNCTIONS:
         name, others = node["function"].get("function_name", "that"), ", ".join(sorted(_TABLE_FUNCTIONS))
         raise SettingsError(
-            f"query: {name} is not allowed: a query reads the catalogue's tables by name ({others} are allowed)"
+            f"query: {name} is not allowed: a query reads the catalog's tables by name ({others} are allowed)"
         )
     name = str(node.get("function_name", "")).lower()
     if name in _REFUSED_FUNCTIONS or name.startswith(_REFUSED_PREFIXES):
@@ -130,7 +130,7 @@ def _named_tables(node: dict[str, Any]) -> set[str]:
         return set()
     name = node["table_name"]
     if node["catalog_name"] or node["schema_name"]:
-        raise SettingsError(f"query: write {name!r} without a schema: a query reads the catalogue's tables by name")
+        raise SettingsError(f"query: write {name!r} without a schema: a query reads the catalog's tables by name")
     return {name.lower()}
 
 

@@ -1,4 +1,4 @@
-"""Whether a catalogue is what its ledgers say, and its tables are what the design says they are.
+"""Whether a catalog is what its ledgers say, and its tables are what the design says they are.
 
 Everything is read again: each file's SHA-256, and rules that hold between the columns and tables. Returns
 problems, one line each; an empty list means that all is well.
@@ -12,28 +12,28 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from taskcatalog.catalog.database import connect, query_errors, quoted
-from taskcatalog.catalog.folder import CatalogueFolder
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.schemas import above_count, id_columns, ngram_table, prefix_table, top_table
-from taskcatalog.catalog.sorting import literal, parquet_files
+from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.errors import InputError
+from taskcatalog.runs.ledger import Ledger
+from taskcatalog.tables.schemas import above_count, id_columns, ngram_table, prefix_table, top_table
+from taskcatalog.tables.sorting import literal, parquet_files
 
 _LARGEST_JSD = 0.6931473  # ln 2, rounded up in float32
 
 
-def is_catalogue(path: Path) -> bool:
-    """Whether ``path`` is a catalogue, or was one before it lost the file that says so."""
-    folder = CatalogueFolder(path)
+def is_catalog(path: Path) -> bool:
+    """Whether ``path`` is a catalog, or was one before it lost the file that says so."""
+    folder = CatalogFolder(path)
     return folder.description.is_file() or any(folder.stages())
 
 
-def verify_catalogue(path: Path, memory: str | None = None) -> list[str]:
-    """Problems of a catalogue, one line each."""
-    folder = CatalogueFolder(path)
+def verify_catalog(path: Path, memory: str | None = None) -> list[str]:
+    """Problems of a catalog, one line each."""
+    folder = CatalogFolder(path)
     problems = [f"{one}: holds files, but no ledger.json that tells them" for one in folder.folders_without_ledger()]
     ledgers = []
     try:
-        folder.corpus()
+        folder.identity()
         problems += folder.damaged_files()
     except InputError as error:
         problems.append(str(error))

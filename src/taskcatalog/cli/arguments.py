@@ -32,8 +32,8 @@ class Text(click.ParamType):  # type: ignore[type-arg]
         return str(value)
 
 
-class Catalogue(click.ParamType):  # type: ignore[type-arg]
-    """The folder of a catalogue, or a file that is made from one: the libraries that read them want names in UTF-8."""
+class Catalog(click.ParamType):  # type: ignore[type-arg]
+    """The folder of a catalog, or a file that is made from one: the libraries that read them want names in UTF-8."""
 
     name = "path"
 

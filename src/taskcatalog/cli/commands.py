@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import taskcatalog as tc
-from taskcatalog.cli.arguments import Catalogue, Lengths, Text
+from taskcatalog.cli.arguments import Catalog, Lengths, Text
 from taskcatalog.cli.config import as_defaults, read_config
 from taskcatalog.cli.outcomes import GIVEN, Commands
 from taskcatalog.errors import TaskcatalogError
@@ -17,7 +17,7 @@ from taskcatalog.sizes import parse_size
 from taskcatalog.terminal import one_line, say, warn
 from taskcatalog.version import __version__
 
-_PATH, _CATALOG, _TEXT = click.Path(path_type=Path), Catalogue(), Text()
+_PATH, _CATALOG, _TEXT = click.Path(path_type=Path), Catalog(), Text()
 
 
 def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -30,7 +30,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> N
 
 _CONFIG = click.option(
     "--config", type=_PATH, is_eager=True, expose_value=False, callback=_read_config,
-    help="YAML file with options of this command ('out: catalogue'); the command line wins.",
+    help="YAML file with options of this command ('out: catalog'); the command line wins.",
 )  # fmt: skip
 _FORCE = click.option("--force", is_flag=True, help="Replace the output of a different run.")
 _REPLACE = click.option("--force", is_flag=True, help="Replace a file that is there.")
@@ -82,16 +82,16 @@ def _store_options(options: dict[str, Any]) -> tc.StoreOptions:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 def main() -> None:
-    """Turn a text corpus and a causal language model into a searchable catalogue of the tasks the model can do.
+    """Turn a text corpus and a causal language model into a searchable catalog of the tasks the model can do.
 
     \b
     The way of the data:
       tokenize   corpus          -> token store
       convert    any store       -> token store, MDS shards or flat file
-      ngrams     token store     -> catalogue: n-gram, prefix and top tables
-      predict    catalogue       -> each model's probability of every top completion
-      scan       token store     -> catalogue: prompts whose meaning changes with one more token
-      sql, complete              questions to a catalogue
+      ngrams     token store     -> catalog: n-gram, prefix and top tables
+      predict    catalog       -> each model's probability of every top completion
+      scan       token store     -> catalog: prompts whose meaning changes with one more token
+      sql, complete              questions to a catalog
 
     'taskcatalog demo' does all of it, offline, in about two minutes. Every command can be stopped at any moment;
     the same command again goes on where it stopped.
@@ -216,7 +216,7 @@ def convert(
 
 @main.command()
 @click.argument("store")
-@click.option("--out", type=_CATALOG, required=True, metavar="CATALOG", help="Folder of the catalogue to make.")
+@click.option("--out", type=_CATALOG, required=True, metavar="CATALOG", help="Folder of the catalog to make.")
 @_LENGTHS
 @click.option(
     "--min-prefix-count", type=int, default=1_000, show_default=True,
@@ -232,7 +232,7 @@ def convert(
 @_FORCE
 @_CONFIG
 def ngrams(store: str, out: Path, memory: str | None, workers: int | None, force: bool, **settings: Any) -> None:
-    """Count a store's n-grams into a catalogue, with prefix and top tables.
+    """Count a store's n-grams into a catalog, with prefix and top tables.
 
     STORE is a token store, a folder of MDS shards, a Megatron dataset (.bin and .idx), datatrove's .ds, or a flat
     .bin of ids, here or behind a URL.
@@ -265,7 +265,7 @@ def plan(
     --memory is refused here. Tokenizing is planned for documents of some megabytes at most: a larger one takes its
     worker up to 6 times its size more, so up to 6 times --max-document.
     """
-    from taskcatalog.display import amount, columns, duration
+    from taskcatalog.catalog.display import amount, columns, duration
 
     machine = tc.Machine(cores=cores, memory=memory, disk_rate=parse_size(disk_rate) if disk_rate else None)
     settings = tc.NgramSettings(n=n)
@@ -287,10 +287,10 @@ def plan(
 def duckdb(catalog: Path, out: Path, memory: str | None, force: bool) -> None:
     """Write all tables into one DuckDB file, to be used by itself.
 
-    FILE may not be inside a catalogue or a store.
+    FILE may not be inside a catalog or a store.
 
     \b
-    taskcatalog duckdb catalogue --out catalogue.duckdb
+    taskcatalog duckdb catalog --out catalog.duckdb
     """
     _print_rows(f"{out}: complete", tc.write_duckdb(catalog, out, memory=memory, force=force))
 
@@ -307,7 +307,7 @@ def duckdb(catalog: Path, out: Path, memory: str | None, force: bool) -> None:
 @_FORCE
 @_CONFIG
 def predict(catalog: Path, models: tuple[str, ...], revisions: str | None, **options: Any) -> None:
-    """Ask models for the probability of every completion in a catalogue's top tables."""
+    """Ask models for the probability of every completion in a catalog's top tables."""
     series = revisions.split(",") if revisions else ()
     asked = tc.predict(catalog, models, revisions=series, **options)
     _print_rows(f"{catalog}: complete, completions asked of each model", asked)
@@ -316,7 +316,7 @@ def predict(catalog: Path, models: tuple[str, ...], revisions: str | None, **opt
 @main.command()
 @click.argument("store")
 @click.option("--model", required=True, metavar="NAME_OR_PATH", help="Hub name or folder.")
-@click.option("--out", type=_CATALOG, required=True, metavar="CATALOG", help="The catalogue to add the table to.")
+@click.option("--out", type=_CATALOG, required=True, metavar="CATALOG", help="The catalog to add the table to.")
 @click.option("--prompt-length", type=int, default=4, show_default=True, help="Tokens of the short prompt.")
 @click.option("--min-probability", type=float, default=0.5, show_default=True, help="p_long must be above this.")
 @click.option("--min-divergence", type=float, default=0.5, show_default=True, help="In nats; must be above this.")
@@ -379,22 +379,22 @@ def scan(
 def sql(
     catalog: Path, query: str | None, kind: Any, out: Path | None, verify: bool, memory: str | None, force: bool
 ) -> None:
-    """Answer a SELECT over the catalogue's tables, by name; without a query, list them.
+    """Answer a SELECT over the catalog's tables, by name; without a query, list them.
 
     The query reads the tables and nothing else: no other file, no setting, nothing of the machine. It is stopped where
     it needs more than --memory, after what can be was sorted on disk (in TMPDIR).
 
     \b
-    taskcatalog sql catalogue "SELECT seq, sum_count, frac_max FROM top_bigrams LIMIT 20"
+    taskcatalog sql catalog "SELECT seq, sum_count, frac_max FROM top_bigrams LIMIT 20"
     """
-    from taskcatalog.catalog.outputs import check_result_file
-    from taskcatalog.display import format_of, write_result
+    from taskcatalog.catalog.display import format_of, write_result
+    from taskcatalog.runs.outputs import check_result_file
     from taskcatalog.sizes import memory_budget, memory_limited
 
     kind = kind or format_of(out)
     if out is not None:
         check_result_file(out, force=force)
-    with tc.open(catalog, memory=memory, verify=verify) as opened, memory_limited(memory_budget(memory)):
+    with tc.Catalog(catalog, memory=memory, verify=verify) as opened, memory_limited(memory_budget(memory)):
         relation = opened.sql(query) if query else opened.describe()
         write_result(relation, kind, out, force=force)
 
@@ -406,9 +406,9 @@ def sql(
 @_CONFIG
 def complete(catalog: Path, text: str, limit: int) -> None:
     """Show what follows TEXT in the corpus: counts, shares, and what the models say."""
-    from taskcatalog.display import columns, visible
+    from taskcatalog.catalog.display import columns, visible
 
-    opened = tc.open(catalog)
+    opened = tc.Catalog(catalog)
     found = opened.complete(text, limit)
     dropped = f" (without {visible(opened.text(found.dropped_ids))})" if found.dropped_ids else ""
     say(f"{visible(opened.text(found.prefix_ids))}{dropped}: {found.sum_count:,} occurrences")
@@ -427,7 +427,7 @@ def complete(catalog: Path, text: str, limit: int) -> None:
 @_with(_STORE_OPTIONS)
 @_CONFIG
 def verify(path: str, memory: str | None, **options: Any) -> None:
-    """Check a store or a catalogue: checksums of all files, and the rules that hold between tables."""
+    """Check a store or a catalog: checksums of all files, and the rules that hold between tables."""
     problems = tc.verify(path, _store_options(options), memory=memory)
     if problems:
         for problem in problems:
@@ -437,7 +437,7 @@ def verify(path: str, memory: str | None, **options: Any) -> None:
 
 
 def _print_rows(title: str, rows: Mapping[str, int]) -> None:
-    from taskcatalog.display import columns
+    from taskcatalog.catalog.display import columns
 
     say(title)
     for line in columns([[name, f"{count:,}"] for name, count in rows.items()], "<>"):

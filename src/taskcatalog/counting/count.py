@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from taskcatalog.corpus.stores.store import Sequences, Store, check_ids, stretches
 from taskcatalog.counting.kernels import count_heads, scatter_payloads, sort_and_count
 from taskcatalog.counting.keys import KeyLayout, high_and_low
 from taskcatalog.counting.runs import COUNTS, MemoryRun
+from taskcatalog.stores.store import Sequences, Store, check_ids, stretches
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -77,12 +77,12 @@ def least_memory(store: Store, layout: KeyLayout) -> int:
 
 def _token_bytes(store: Store, layout: KeyLayout) -> float:
     of_sequences = _SEQUENCE_BYTES * store.n_sequences / max(1, store.n_tokens)
-    return store.corpus.id_dtype.itemsize + layout.payload_dtype.itemsize + COUNTS.itemsize + of_sequences
+    return store.identity.id_dtype.itemsize + layout.payload_dtype.itemsize + COUNTS.itemsize + of_sequences
 
 
 def cut_store(store: Store, layout: KeyLayout, at_once: int, folder: Path) -> Iterator[Stretch]:
     """The store in stretches of ``at_once`` tokens: of whole sequences, or where these are longer, of parts of one."""
-    length = store.corpus.sequence_length
+    length = store.identity.sequence_length
     # An empty store is one empty stretch: its tables are there, and empty.
     for first, last in list(stretches(store.n_sequences, max(1, at_once // length))) or [(0, 0)]:
         begins = [0] if length <= at_once else range(0, max(1, min(length, store.n_tokens)), at_once)

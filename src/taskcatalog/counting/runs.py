@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from taskcatalog.catalog.files import written_atomically
 from taskcatalog.counting.kernels import merge_two
 from taskcatalog.counting.keys import KeyLayout, high_and_low
+from taskcatalog.runs.files import written_atomically
 
 COUNTS = np.dtype(np.uint32)
 """Of a run's grams: it has no more grams than this can count."""

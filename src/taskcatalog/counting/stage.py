@@ -7,24 +7,24 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from taskcatalog.catalog.files import written_atomically
-from taskcatalog.catalog.folder import CatalogueFolder
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.schemas import MAX_N, above_count, ngram_table, prefix_table, top_table
-from taskcatalog.catalog.stage import NUMBER, Stage, defaults_of
-from taskcatalog.cluster.local import PartResult, Work, run_parts
-from taskcatalog.corpus.destination import check_apart
-from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
-from taskcatalog.corpus.stores.store import Store, unchanged
+from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.counting.count import Stretch, count_stretch, cut_store, least_memory, tokens_that_fit
 from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import Run, StoredRun
 from taskcatalog.counting.tables import table_parts, write_tables, write_unigrams
 from taskcatalog.counting.top import write_top_table
-from taskcatalog.progress import progress_bar
+from taskcatalog.runs.destination import check_apart
+from taskcatalog.runs.files import written_atomically
+from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.local import PartResult, Work, run_parts
+from taskcatalog.runs.progress import progress_bar
+from taskcatalog.runs.stage import NUMBER, Stage, defaults_of
 from taskcatalog.settings import COUNT, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import check_memory, memory_budget, worker_count
 from taskcatalog.storage import AnyPath
+from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.store import Store, unchanged
+from taskcatalog.tables.schemas import MAX_N, above_count, ngram_table, prefix_table, top_table
 
 _FOLDERS = [table(n) for n in range(2, MAX_N + 1) for table in (ngram_table, prefix_table)]
 _TOPS = [f"{top_table(n)}.parquet" for n in range(2, MAX_N + 1)]
@@ -60,7 +60,7 @@ def ngrams(
     workers: int | None = None,
     force: bool = False,
 ) -> dict[str, int]:
-    """Counts a store's n-grams into the catalogue at ``out``; returns the number of rows of each table.
+    """Counts a store's n-grams into the catalog at ``out``; returns the number of rows of each table.
 
     ``store`` is a token store, an MDS folder or a flat ``.bin`` (``options`` say what the latter do not);
     ``memory`` bounds the working memory ("8GB"), beside that of the libraries (see docs/memory.md). The same call
@@ -75,15 +75,15 @@ def ngrams(
     layout = _layout(source, settings)
     counting = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
     check_memory(budget, least_memory(source, layout), counting)
-    folder = CatalogueFolder(Path(out))
+    folder = CatalogFolder(Path(out))
     check_apart(out, [source.path])
-    folder.check_corpus(source.corpus)
-    inputs = {"store": source.corpus.fingerprint}
+    folder.check_identity(source.identity)
+    inputs = {"store": source.identity.fingerprint}
     with Ledger.begin(folder.ngrams, STAGE, inputs, asdict(settings), stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
             with unchanged(source):
                 _fill(ledger, source, settings, budget, workers)
-            folder.prepare(source.corpus, source.vocabulary)
+            folder.prepare(source.identity, source.vocabulary)
             ledger.finish(_facts(ledger, settings))
     return {name: rows for name, rows in ledger.facts.items() if name != "tokens"}
 
@@ -96,7 +96,7 @@ def _fill(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, wo
             out = ledger.folder / f"{name}.parquet"
             prefixes = [path for path in ledger.files() if path.parent.name == prefix_table(n)]
             above = above_count(n, settings.min_prefix_count)
-            vocabulary_size, spill = store.corpus.vocabulary_size, ledger.work / f"{name}.sort"
+            vocabulary_size, spill = store.identity.vocabulary_size, ledger.work / f"{name}.sort"
             rows = write_top_table(
                 prefixes, n, vocabulary_size, store.vocabulary, settings.min_share, above, memory, out, spill
             )
@@ -118,7 +118,7 @@ def _write_ngrams(ledger: Ledger, store: Store, settings: NgramSettings, memory:
 
 
 def _layout(store: Store, settings: NgramSettings) -> KeyLayout:
-    return KeyLayout(max(2, *settings.n), store.corpus.vocabulary_size)
+    return KeyLayout(max(2, *settings.n), store.identity.vocabulary_size)
 
 
 def _stretches(ledger: Ledger, store: Store, layout: KeyLayout, memory: int, workers: int) -> dict[str, Stretch]:

@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from taskcatalog.catalog.parquet import TableWriter, table_writer
-from taskcatalog.catalog.schemas import id_columns, id_dtype, ngram_schema, ngram_table, prefix_schema, prefix_table
-from taskcatalog.cluster.local import PartResult
 from taskcatalog.counting.count import equal_ranges
 from taskcatalog.counting.kernels import decode, group
 from taskcatalog.counting.keys import KeyLayout, high_and_low
 from taskcatalog.counting.runs import Grams, Run, merge
+from taskcatalog.runs.local import PartResult
+from taskcatalog.tables.parquet import TableWriter, table_writer
+from taskcatalog.tables.schemas import id_columns, id_dtype, ngram_schema, ngram_table, prefix_schema, prefix_table
 
 _LEAST_TOKENS_IN_RANGE = 1 << 22
 _MOST_TOKENS_IN_RANGE = 1 << 24

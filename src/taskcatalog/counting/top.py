@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from taskcatalog.catalog.parquet import table_writer
-from taskcatalog.catalog.schemas import id_columns, id_dtype, top_schema
-from taskcatalog.catalog.sorting import parquet_files, sorted_batches
-from taskcatalog.catalog.vocabulary import Vocabulary
+from taskcatalog.tables.parquet import table_writer
+from taskcatalog.tables.schemas import id_columns, id_dtype, top_schema
+from taskcatalog.tables.sorting import parquet_files, sorted_batches
+from taskcatalog.vocabulary import Vocabulary
 
 
 def write_top_table(

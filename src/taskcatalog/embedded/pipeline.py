@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from taskcatalog.catalog.catalogue import Catalogue
-from taskcatalog.corpus.tokenizing.stage import TokenizeSettings, tokenize
+from taskcatalog.catalog.catalog import Catalog
+from taskcatalog.catalog.display import columns, visible
 from taskcatalog.counting.stage import NgramSettings, ngrams
-from taskcatalog.display import columns, visible
 from taskcatalog.embedded.standard_library import standard_library_sources
 from taskcatalog.tasks.predict import predict
 from taskcatalog.tasks.scan import ScanSettings, scan
+from taskcatalog.tokenizing.stage import TokenizeSettings, tokenize
 
 DATA = Path(__file__).parent / "data"
 """The tokenizer and the model that come with the package, as a folder that any command takes."""
@@ -41,12 +41,12 @@ _GOOD_TASKS = f"""
 """Prompts that say one word without their first token and another one with it."""
 
 
-def demo(out: str | Path, say: Callable[[str], None] = print) -> Catalogue:
+def demo(out: str | Path, say: Callable[[str], None] = print) -> Catalog:
     """Runs every stage into ``out`` and says what it found; the same call again goes on or only tells.
 
     Raises ConflictError where ``out`` holds something else.
     """
-    store, folder = Path(out) / "store", Path(out) / "catalogue"
+    store, folder = Path(out) / "store", Path(out) / "catalog"
     seconds: dict[str, float] = {}
     with _timed("tokenize", seconds):
         tokens = tokenize(standard_library_sources(), store, str(DATA), TokenizeSettings())
@@ -56,14 +56,14 @@ def demo(out: str | Path, say: Callable[[str], None] = print) -> Catalogue:
         predict(folder, str(DATA), label=LABEL)
     with _timed("scan", seconds):
         found = scan(store, str(DATA), folder, SCAN, label=LABEL)
-    catalogue = Catalogue(folder)
+    catalog = Catalog(folder)
     _tell_sizes(say, tokens.describe(), rows | {"scan_4": found["tasks"]}, found["tokens"])
-    _tell_learned(say, catalogue)
-    _tell_examples(say, catalogue)
+    _tell_learned(say, catalog)
+    _tell_examples(say, catalog)
     say("\nTime, in seconds")
     _tell_table(say, [[name, f"{taken:.1f}"] for name, taken in seconds.items()], "<>")
     _tell_next(say, folder)
-    return catalogue
+    return catalog
 
 
 @contextmanager
@@ -76,29 +76,29 @@ def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
 def _tell_sizes(say: Callable[[str], None], corpus: dict[str, int], rows: dict[str, int], scanned: int) -> None:
     say("\nCorpus: the source of this Python's standard library")
     _tell_table(say, [[name, f"{number:,}"] for name, number in corpus.items()], "<>")
-    say("\nRows of the catalogue's tables")
+    say("\nRows of the catalog's tables")
     _tell_table(say, [[name, f"{number:,}"] for name, number in rows.items()], "<>")
     say(f"  (scan_4 is about the first {scanned:,} tokens)")
 
 
-def _tell_learned(say: Callable[[str], None], catalogue: Catalogue) -> None:
+def _tell_learned(say: Callable[[str], None], catalog: Catalog) -> None:
     say("\nWhat the model has learned: completions that it gives a probability above one half")
     lines = [["", "of the rows", "of their occurrences"]]
     for table in ("top_bigrams", "top_trigrams"):
-        [(rows, occurrences)] = catalogue.sql(
+        [(rows, occurrences)] = catalog.sql(
             f"""SELECT avg((p_demo > 0.5)::INT), sum(max_count) FILTER (p_demo > 0.5) / sum(max_count) FROM {table}"""
         ).fetchall()
         lines.append([table, f"{rows:.0%}", f"{occurrences:.0%}"])
     _tell_table(say, lines, "<>>")
 
 
-def _tell_examples(say: Callable[[str], None], catalogue: Catalogue) -> None:
+def _tell_examples(say: Callable[[str], None], catalog: Catalog) -> None:
     for n, table in ((2, "top_bigrams"), (3, "top_trigrams")):
         prefix = " || ".join(f"token{i}" for i in range(n - 1))
         query = _GOOD_GRAMS.format(prefix=f"({prefix})", last=n - 1, table=table, limit=_EXAMPLES)
         lines = [
             [visible(text), "→", visible(completion), f"{count:,}", f"{share:.2f}", f"{p:.2f}"]
-            for text, completion, count, share, p in catalogue.sql(query).fetchall()
+            for text, completion, count, share, p in catalog.sql(query).fetchall()
         ]
         say(f"\n{len(lines)} frequent {table.removeprefix('top_')} that the model knows")
         _tell_table(say, [["prefix", "", "completion", "times", "share", "p"], *lines], "<<<>>>")
@@ -113,7 +113,7 @@ def _tell_examples(say: Callable[[str], None], catalogue: Catalogue) -> None:
             f"{js:.1f}",
             f"{count:,}",
         ]
-        for text, short, p_short, long, p_long, js, count in catalogue.sql(_GOOD_TASKS).fetchall()
+        for text, short, p_short, long, p_long, js, count in catalog.sql(_GOOD_TASKS).fetchall()
     ]
     say(f"\n{len(lines)} prompts whose meaning changes with the token in brackets")
     _tell_table(say, [["prompt", "without it", "p", "", "with it", "p", "JS", "times"], *lines], "<<><<>>>")
@@ -127,7 +127,7 @@ def _tell_table(say: Callable[[str], None], rows: list[list[str]], align: str) -
 def _tell_next(say: Callable[[str], None], folder: Path) -> None:
     command = _command()
     say(f"""
-The catalogue is in {folder}. What to type next:
+The catalog is in {folder}. What to type next:
 
   # its tables and their columns
   {command} sql {folder}

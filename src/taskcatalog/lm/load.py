@@ -12,12 +12,12 @@ import transformers
 from huggingface_hub import hf_hub_download
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
-from taskcatalog.catalog.files import sha256_of_file
-from taskcatalog.catalog.vocabulary import Vocabulary
-from taskcatalog.corpus.find_tokenizer import find_tokenizer
 from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.find_tokenizer import find_tokenizer
 from taskcatalog.lm.memory import is_out_of_memory
 from taskcatalog.lm.model import ModelName, TransformersModel
+from taskcatalog.runs.files import sha256_of_file
+from taskcatalog.vocabulary import Vocabulary
 
 PYTHIA = [f"EleutherAI/pythia-{size}-deduped" for size in ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b")]
 """What the name ``pythia`` stands for."""

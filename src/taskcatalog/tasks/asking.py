@@ -7,11 +7,11 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.cluster.local import PartResult, Work
-from taskcatalog.cluster.streams import run_streams
 from taskcatalog.lm.load import FoundModel
 from taskcatalog.lm.memory import kept_memory
+from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.local import PartResult, Work
+from taskcatalog.runs.streams import run_streams
 
 P = TypeVar("P")
 

@@ -1,15 +1,15 @@
 """Whether a model can be asked about a corpus."""
 
-from taskcatalog.catalog.folder import CatalogueFolder
-from taskcatalog.catalog.vocabulary import Vocabulary
+from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.load import FoundModel
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.storage import AnyPath
+from taskcatalog.vocabulary import Vocabulary
 
 
-def check_label(label: str, folder: CatalogueFolder) -> None:
-    """Raises SettingsError if a model in the catalogue has this label but for the case of letters: some file systems,
+def check_label(label: str, folder: CatalogFolder) -> None:
+    """Raises SettingsError if a model in the catalog has this label but for the case of letters: some file systems,
     and columns in SQL, tell no difference."""
     there = {path.name for path in folder.stages() if path.parent != folder.path}
     if same := sorted(name for name in there if name != label and name.lower() == label.lower()):

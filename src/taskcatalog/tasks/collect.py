@@ -9,11 +9,11 @@ import pyarrow as pa
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from taskcatalog.catalog.parquet import table_writer
-from taskcatalog.catalog.schemas import id_columns, ngram_schema
-from taskcatalog.catalog.sorting import parquet_files, write_sorted
-from taskcatalog.cluster.local import PartResult
-from taskcatalog.corpus.stores.store import Store, check_ids, stretches
+from taskcatalog.runs.local import PartResult
+from taskcatalog.stores.store import Store, check_ids, stretches
+from taskcatalog.tables.parquet import table_writer
+from taskcatalog.tables.schemas import id_columns, ngram_schema
+from taskcatalog.tables.sorting import parquet_files, write_sorted
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, distinct_rows
 
 _IDS_AT_ONCE = 1 << 22
@@ -42,7 +42,7 @@ class CollectPart:
 
 def collect_parts(store: Store, first: int, last: int, length: int, work: Path) -> dict[str, CollectPart]:
     """The sequences in stretches that depend on the corpus and ``length`` alone; of very long ones, parts."""
-    at_once, of_one = _IDS_AT_ONCE // length, store.corpus.sequence_length
+    at_once, of_one = _IDS_AT_ONCE // length, store.identity.sequence_length
     begins = [0] if of_one <= at_once else range(0, max(1, min(of_one, store.n_tokens)), at_once)
     parts = {}
     for start, stop in stretches(last - first, max(1, at_once // of_one)):
@@ -69,9 +69,9 @@ def collect_part(part: CollectPart) -> PartResult:
     windows = sliding_window_view(np.concatenate([tokens, np.zeros(part.length, tokens.dtype)]), part.length)[firsts]
     places = np.repeat(np.arange(part.first, part.last, dtype=np.uint64), n_windows) << np.uint64(32)
     places |= offsets.astype(np.uint64) + np.uint64(part.begin)
-    vocabulary_size = part.store.corpus.vocabulary_size
+    vocabulary_size = part.store.identity.vocabulary_size
     found = distinct_rows(windows, max(1, (vocabulary_size - 1).bit_length()))
-    with table_writer(part.out, prompts_schema(part.length, part.store.corpus.id_dtype)) as writer:
+    with table_writer(part.out, prompts_schema(part.length, part.store.identity.id_dtype)) as writer:
         ids = dict(zip(id_columns(part.length), found.rows.T, strict=True))
         writer.write(ids | {"count": found.counts, "place": places[found.first]})
     amount = len(tokens) if part.end is None else part.end - part.begin
@@ -84,7 +84,7 @@ def _tokens(part: CollectPart) -> tuple[NDArray[Any], NDArray[np.int64], NDArray
     if part.begin or part.end is not None:
         after = None if part.end is None else part.end + part.length - 1
         tokens = sequences.tokens[part.begin : after]
-        if int(tokens.max(initial=0)) >= part.store.corpus.vocabulary_size:
+        if int(tokens.max(initial=0)) >= part.store.identity.vocabulary_size:
             check_ids(part.store, sequences, part.first)
         return tokens, np.array([0]), np.array([len(tokens)])
     check_ids(part.store, sequences, part.first)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from taskcatalog.catalog.parquet import table_writer
-from taskcatalog.catalog.schemas import scan_schema
-from taskcatalog.catalog.sorting import parquet_files, sorted_batches, write_sorted
-from taskcatalog.corpus.stores.store import Sequences, Store
 from taskcatalog.lm.model import ModelName
+from taskcatalog.stores.store import Sequences, Store
+from taskcatalog.tables.parquet import table_writer
+from taskcatalog.tables.schemas import scan_schema
+from taskcatalog.tables.sorting import parquet_files, sorted_batches, write_sorted
 
 _CONTEXT = 5
 _TOKENS_AT_ONCE = 1 << 20
@@ -25,7 +25,7 @@ def write_tasks(accepted: list[Path], store: Store, model: ModelName, memory: in
 
     The store is read once from front to back, as the prompts are taken in the order of their places.
     """
-    schema = scan_schema(store.corpus.id_dtype)
+    schema = scan_schema(store.identity.id_dtype)
     described = work / "described.parquet"
     reader = _SequenceReader(store)
     by_place = f"SELECT * FROM {parquet_files(accepted)} ORDER BY place"
@@ -105,7 +105,7 @@ class _SequenceReader:
         if self._sequences is None or not self._first <= sequence < self._last:
             self._first = sequence
             self._last = min(
-                sequence + max(1, _TOKENS_AT_ONCE // self.store.corpus.sequence_length), self.store.n_sequences
+                sequence + max(1, _TOKENS_AT_ONCE // self.store.identity.sequence_length), self.store.n_sequences
             )
             self._sequences = self.store.read(self._first, self._last)
         return self._sequences

@@ -10,22 +10,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from taskcatalog.catalog.files import folder_held
-from taskcatalog.catalog.folder import CatalogueFolder
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.parquet import list_array, table_writer
-from taskcatalog.catalog.parts import problem_of
-from taskcatalog.catalog.schemas import id_columns, ngram_schema, predictions_schema, top_table
-from taskcatalog.catalog.sorting import parquet_files, write_sorted
-from taskcatalog.catalog.stage import NUMBER, Stage
-from taskcatalog.cluster.local import PartResult, Work
+from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.load import PYTHIA, Dtype, FoundModel, find_model
 from taskcatalog.lm.measures import answer_bytes, answers
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.lm.needs import MOST_PROMPTS, Needs, largest, needs
+from taskcatalog.runs.files import folder_held
+from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.local import PartResult, Work
+from taskcatalog.runs.parts import problem_of
+from taskcatalog.runs.stage import NUMBER, Stage
 from taskcatalog.sizes import memory_budget, sufficient_budget
+from taskcatalog.tables.parquet import list_array, table_writer
+from taskcatalog.tables.schemas import id_columns, ngram_schema, predictions_schema, top_table
+from taskcatalog.tables.sorting import parquet_files, write_sorted
 from taskcatalog.tasks.asking import Asker, ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
@@ -62,17 +62,17 @@ def predict(
     memory: str | None = None,
     force: bool = False,
 ) -> dict[str, int]:
-    """Asks models for the probability of every completion in the catalogue's top tables.
+    """Asks models for the probability of every completion in the catalog's top tables.
 
     Each model (a hub name, a local folder, or ``pythia`` for all eight deduplicated sizes) gets files of its
     own under its label; the others' stay as they are. With ``revisions``, each model is asked as it was at each
     of them. Returns the number of completions asked, by label. The same call again goes on where it was
     stopped, or does nothing.
 
-    Raises InputError for a catalogue without top tables or a model that cannot be used.
+    Raises InputError for a catalog without top tables or a model that cannot be used.
     """
-    folder = CatalogueFolder(Path(catalog))
-    corpus = folder.corpus()
+    folder = CatalogFolder(Path(catalog))
+    identity = folder.identity()
     memory_budget(memory)  # whatever else is wrong, its form is said first
     names = [str(models)] if isinstance(models, str | Path) else list(map(str, models))
     names = [single for name in names for single in (PYTHIA if name == "pythia" else [name])]
@@ -98,7 +98,7 @@ def predict(
             budget = sufficient_budget(memory, needed.least, f"predicting with model {model.name.label}")
             rest[model.name.label] = budget - needed.held
         return {
-            label: _predict_one(folder, model, tops, corpus.id_dtype, rest[label], force)
+            label: _predict_one(folder, model, tops, identity.id_dtype, rest[label], force)
             for label, model in zip(labels, found, strict=True)
         }
 
@@ -112,7 +112,7 @@ def predict_needs(found: FoundModel, ns: Iterable[int]) -> Needs:
 
 
 @contextmanager
-def _counted(folder: CatalogueFolder) -> Iterator[dict[int, Path]]:
+def _counted(folder: CatalogFolder) -> Iterator[dict[int, Path]]:
     """The top tables that are there, by n, held against a command that would replace them.
 
     Raises InputError where there are none, ConflictError where a command is writing them.
@@ -130,7 +130,7 @@ def _counted(folder: CatalogueFolder) -> Iterator[dict[int, Path]]:
 
 
 def _predict_one(
-    folder: CatalogueFolder,
+    folder: CatalogFolder,
     found: FoundModel,
     tops: dict[int, Path],
     id_dtype: np.dtype[np.uint16] | np.dtype[np.uint32],
@@ -140,7 +140,7 @@ def _predict_one(
     name = found.name
     top_files = Ledger.read(folder.ngrams).files()
     inputs = {
-        "store": folder.corpus().fingerprint,
+        "store": folder.identity().fingerprint,
         "tops": {str(n): top_files[path]["sha256"] for n, path in tops.items()},
     }
     settings = {"label": name.label, "revision": name.revision, "dtype": name.dtype}

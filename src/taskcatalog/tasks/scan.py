@@ -6,22 +6,22 @@ from typing import Annotated
 
 import torch
 
-from taskcatalog.catalog.folder import CatalogueFolder
-from taskcatalog.catalog.ledger import Ledger
-from taskcatalog.catalog.schemas import MEASURES
-from taskcatalog.catalog.stage import NUMBER, Stage, defaults_of
-from taskcatalog.cluster.local import Work, run_parts
-from taskcatalog.corpus.destination import check_apart
-from taskcatalog.corpus.stores.open_store import StoreOptions, open_store
-from taskcatalog.corpus.stores.store import Store, stretches, unchanged
+from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.load import Dtype, FoundModel, find_model
 from taskcatalog.lm.model import LanguageModel, ModelName
 from taskcatalog.lm.needs import Needs, needs
-from taskcatalog.progress import note
+from taskcatalog.runs.destination import check_apart
+from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.local import Work, run_parts
+from taskcatalog.runs.progress import note
+from taskcatalog.runs.stage import NUMBER, Stage, defaults_of
 from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import memory_budget, sufficient_budget
 from taskcatalog.storage import AnyPath
+from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.store import Store, stretches, unchanged
+from taskcatalog.tables.schemas import MEASURES
 from taskcatalog.tasks.asking import ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.collect import collect_part, collect_parts, merge_collected, prompts_schema
@@ -71,7 +71,7 @@ def scan(
     memory: str | None = None,
     force: bool = False,
 ) -> dict[str, int]:
-    """Scans a store with a model into the table ``scan_<prompt length>`` of the catalogue at ``out``.
+    """Scans a store with a model into the table ``scan_<prompt length>`` of the catalog at ``out``.
 
     Returns what was found: ``tokens`` scanned, ``windows`` (occurrences of long prompts), ``prompts``
     (distinct ones), ``tasks`` (accepted ones), ``not_finite`` (left out, as a measure was not a finite
@@ -92,13 +92,13 @@ def scan(
         raise InputError(f"{source.path}: holds no tokens")
     sequences = _sequences(source, settings)
     check_tokenizer(source.vocabulary, found, source.path)
-    folder = CatalogueFolder(Path(out))
+    folder = CatalogFolder(Path(out))
     check_apart(out, [source.path])
-    folder.check_corpus(source.corpus)
+    folder.check_identity(source.identity)
     check_label(found.name.label, folder)
     needed = scan_needs(found, settings)
     budget = sufficient_budget(memory, needed.least, f"scanning with model {found.name.label}")
-    inputs = {"store": source.corpus.fingerprint}
+    inputs = {"store": source.identity.fingerprint}
     name = found.name
     decided = asdict(settings) | {"label": name.label, "revision": name.revision, "dtype": name.dtype}
     place = folder.scan(settings.prompt_length, found.name.label)
@@ -112,7 +112,7 @@ def scan(
                 _collect(ledger, source, settings, budget - needed.held)
                 _score(ledger, scorers, settings)
                 _describe(ledger, source, found.name, budget - needed.held)
-            folder.prepare(source.corpus, source.vocabulary)
+            folder.prepare(source.identity, source.vocabulary)
             ledger.finish(_facts(ledger))
     return dict(ledger.facts)
 
@@ -125,16 +125,16 @@ def scan_needs(found: FoundModel, settings: ScanSettings) -> Needs:
 
 def _sequences(store: Store, settings: ScanSettings) -> tuple[int, int]:
     """The first sequence to scan, and the one after the last."""
-    first = settings.start // store.corpus.sequence_length
+    first = settings.start // store.identity.sequence_length
     if first >= store.n_sequences:
         raise SettingsError(f"start is {settings.start}: {store.path} has {store.n_tokens} tokens")
     if settings.max_tokens is None:
         return first, store.n_sequences
-    return first, min(first + max(1, settings.max_tokens // store.corpus.sequence_length), store.n_sequences)
+    return first, min(first + max(1, settings.max_tokens // store.identity.sequence_length), store.n_sequences)
 
 
 def _advise_on_tokens(store: Store, settings: ScanSettings) -> None:
-    length = store.corpus.sequence_length
+    length = store.identity.sequence_length
     if settings.max_tokens is not None and settings.max_tokens < min(length, store.n_tokens):
         note(
             f"--max-tokens {settings.max_tokens:,} is less than one sequence: all {length:,} tokens of one are scanned"
@@ -149,7 +149,7 @@ def _scorer(
         min_divergence=settings.min_divergence,
         divergence=settings.divergence,
     )
-    bits = max(1, (store.corpus.vocabulary_size - 1).bit_length())
+    bits = max(1, (store.identity.vocabulary_size - 1).bit_length())
     return Scorer(found, device, settings.prompt_length, bos_id, bits, thresholds)
 
 
@@ -162,7 +162,7 @@ def _bos_id(found: FoundModel) -> int:
 
 def _check_store(store: Store, first: int, last: int, model: LanguageModel) -> None:
     """Looks at all tokens before the first is run: a wrong model must not be found out after hours."""
-    at_once = max(1, _TOKENS_CHECKED_AT_ONCE // store.corpus.sequence_length)
+    at_once = max(1, _TOKENS_CHECKED_AT_ONCE // store.identity.sequence_length)
     for begin, end in stretches(last - first, at_once):
         tokens = store.read(first + begin, first + end).tokens
         check_ids_known(int(tokens.max(initial=0)), model, store.path)
@@ -182,11 +182,11 @@ def _collect(ledger: Ledger, store: Store, settings: ScanSettings, memory: int) 
     others = [name for name in ledger.parts if name.startswith("collect-") and name not in parts]
     if others and "prompts" not in ledger.parts:
         ledger.forget(others)
-    n_tokens = min((last - first) * store.corpus.sequence_length, store.n_tokens)
+    n_tokens = min((last - first) * store.identity.sequence_length, store.n_tokens)
     run_parts(ledger, parts, collect_part, Work(description="collect", unit="tokens", total=n_tokens))
     if "prompts" not in ledger.parts:
         collected, out = [part.out for part in parts.values()], _prompts_file(ledger)
-        n_prompts = merge_collected(collected, prompts_schema(length, store.corpus.id_dtype), out, memory)
+        n_prompts = merge_collected(collected, prompts_schema(length, store.identity.id_dtype), out, memory)
         ledger.finish_part("prompts", [out], {"prompts": n_prompts})
 
 

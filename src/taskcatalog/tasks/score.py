@@ -17,12 +17,12 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from taskcatalog.catalog.parquet import list_array, table_writer, text_array
-from taskcatalog.catalog.schemas import SCAN_MEASURES, id_columns, measures_schema
-from taskcatalog.cluster.local import PartResult
 from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.measures import Asked, AskedInPieces, changes
 from taskcatalog.lm.model import LanguageModel
+from taskcatalog.runs.local import PartResult
+from taskcatalog.tables.parquet import list_array, table_writer, text_array
+from taskcatalog.tables.schemas import SCAN_MEASURES, id_columns, measures_schema
 from taskcatalog.tasks.asking import Asker
 from taskcatalog.tasks.prompts import distinct_rows, ids_of, n_parts, read_part
 

@@ -1,0 +1,185 @@
+"""One kind of store to another: to MDS, to a flat file of ids, or to a token store.
+
+Sequences are converted in pieces whose bounds follow from the store alone, so the bytes are the same for any
+number of workers. MDS takes whole sequences only: the last one of a store that is a stream of ids is left out
+where it is shorter, and the facts say how many tokens that were. The other formats take every token.
+
+Left out: making sequences of another length from an MDS set, whose samples are its sequences.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from taskcatalog.converting.flat_writer import write_flat
+from taskcatalog.converting.mds_writer import (
+    DEFAULT_SIZE_LIMIT,
+    INDEX,
+    LARGEST_SIZE_LIMIT,
+    MdsLayout,
+    check_compression,
+    moved_up,
+    read_index,
+    shard_file,
+    write_index,
+    write_shards,
+)
+from taskcatalog.converting.pieces import Piece, cut_into_pieces, tokens_left_over, typical_length
+from taskcatalog.converting.token_store_writer import write_token_store
+from taskcatalog.errors import SettingsError
+from taskcatalog.runs.destination import Destination, check_apart, destination
+from taskcatalog.runs.local import PartResult, Work, run_parts
+from taskcatalog.runs.stage import NUMBER, Stage
+from taskcatalog.settings import Between, Settings
+from taskcatalog.sizes import worker_count
+from taskcatalog.storage import AnyPath
+from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.store import Sequences, Store, unchanged
+
+_SHARD = f"{NUMBER}/shard.{NUMBER}.mds"
+STAGE = Stage("convert", (INDEX, f"{NUMBER}/{INDEX}", _SHARD, f"{_SHARD}.*"))
+_FOLDERS = 64
+_SHARDS_IN_FOLDER = 16
+"""At most; small sets have fewer, so that there is work for many workers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertSettings(Settings):
+    """What decides the bytes of the output, besides the store. All but ``format`` are for MDS only."""
+
+    format: Literal["bin", "mds", "flat"]
+    """A token store, a folder of MDS shards, or one file of ids."""
+    compression: str | None = None
+    """zstd, gz, br, bz2 or snappy, with a level if wanted (zstd:16), or none. zstd (that is zstd:3) if not given."""
+    hashes: Literal["xxh64", "sha1", "none"] | None = None
+    """Which digest of each shard the index holds; xxh64 if not given."""
+    size_limit: Annotated[int | None, Between(1, LARGEST_SIZE_LIMIT)] = None
+    """Bytes that a shard may have before it is compressed; 64 MiB if not given."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.format != "mds":
+            for name in ("compression", "hashes", "size_limit"):
+                if getattr(self, name) is not None:
+                    raise SettingsError(f"--{name.replace('_', '-')} is for --format mds: leave it out")
+        if self.compression not in (None, "none"):
+            check_compression(str(self.compression))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Folder:
+    """A part: one sub-directory of shards."""
+
+    name: str
+    piece: Piece
+    layout: MdsLayout
+    to: Destination
+
+    @property
+    def folder(self) -> Path:
+        return self.to.folder / self.name
+
+    @property
+    def waiting_index(self) -> Path:
+        """Its index, until all is done: sub-directories with one would be taken for a whole set."""
+        return self.to.folder / f"work/{self.name}.json"
+
+
+def convert(
+    store: str | AnyPath,
+    out: str | AnyPath,
+    settings: ConvertSettings,
+    *,
+    options: StoreOptions | None = None,
+    staging: str | Path | None = None,
+    workers: int | None = None,
+    force: bool = False,
+) -> dict[str, int]:
+    """Writes a store to ``out`` in another format; returns how many tokens and sequences were written.
+
+    ``dropped_tokens`` are those of a last, partial sequence that MDS does not take. ``out`` may be a URL for
+    ``mds`` and ``bin``; then ``staging`` is a folder for what is not uploaded yet, by default in the user's
+    cache. The same call again goes on where it was stopped, or does nothing.
+
+    Raises InputError for a store that cannot be read, or whose sequences have unequal lengths where the format
+    cannot say so; ConflictError where ``out`` holds something else (``force`` replaces another run's output).
+    """
+    workers = worker_count(workers)
+    source = open_store(store, options)
+    check_apart(out, [source.path])
+    if settings.format == "flat":
+        return write_flat(source, out, _inputs(source), workers, force)
+    to = destination(out, staging)
+    if settings.format == "bin":
+        return write_token_store(source, to, _inputs(source), workers, force)
+    return _write_mds(source, to, _layout(source, settings), workers, force)
+
+
+def _inputs(store: Store) -> dict[str, Any]:
+    """What decides the ids of the output; a store's fingerprint does not say how it is opened."""
+    identity = store.identity
+    return {"store": identity.fingerprint, "sequence_length": identity.sequence_length, "ids": identity.id_dtype.name}
+
+
+def _layout(store: Store, settings: ConvertSettings) -> MdsLayout:
+    compression, hash_ = settings.compression or "zstd", settings.hashes or "xxh64"
+    return MdsLayout(
+        ids=store.identity.id_dtype,
+        compression=None if compression == "none" else compression,
+        hashes=() if hash_ == "none" else (hash_,),
+        size_limit=settings.size_limit or DEFAULT_SIZE_LIMIT,
+    )
+
+
+def _write_mds(store: Store, to: Destination, layout: MdsLayout, workers: int, force: bool) -> dict[str, int]:
+    settings = {"compression": layout.compression, "hashes": layout.hashes, "size_limit": layout.size_limit}
+    settings = {"format": "mds", **settings}
+    with to.begin(STAGE, _inputs(store), settings, stamp=store.stamp, force=force) as ledger:
+        if not ledger.complete:
+            dropped = tokens_left_over(store)
+            folders = _folders(store, store.n_sequences - (dropped > 0), to, layout)
+            work = Work(description="convert", unit="tokens", total=store.n_tokens - dropped)
+            with unchanged(store):
+                run_parts(ledger, folders, _write_folder, work, workers)
+            facts = {
+                "tokens": sum(ledger.parts[name].facts["amount"] for name in folders),
+                "sequences": sum(ledger.parts[name].facts["sequences"] for name in folders),
+                "dropped_tokens": dropped,
+            }
+            ledger.finish_part("index", _write_indexes(folders, to.folder), {})
+            ledger.finish(facts)
+        to.publish(ledger)
+    return dict(ledger.facts)
+
+
+def _folders(store: Store, n_sequences: int, to: Destination, layout: MdsLayout) -> dict[str, _Folder]:
+    """The sequences in groups that fill whole shards, where they have one length."""
+    in_shard = layout.samples_in_shard(typical_length(store))
+    n_shards = min(max(1, n_sequences // (in_shard * _FOLDERS)), _SHARDS_IN_FOLDER)
+    pieces = cut_into_pieces(store, n_sequences, n_shards * in_shard)
+    return {name: _Folder(name=name, piece=piece, layout=layout, to=to) for name, piece in pieces.items()}
+
+
+def _write_folder(part: _Folder) -> PartResult:
+    counts = {"tokens": 0, "sequences": 0}
+
+    def counted() -> Iterator[Sequences]:
+        for sequences in part.piece.read():
+            counts["tokens"] += len(sequences.tokens)
+            counts["sequences"] += len(sequences.ends)
+            yield sequences
+
+    entries = write_shards(part.folder, counted(), part.layout)
+    write_index(part.waiting_index, entries)
+    shards = [part.folder / shard_file(entry) for entry in entries]
+    return part.to.finished(shards, counts["tokens"], {"sequences": counts["sequences"]}, keep=[part.waiting_index])
+
+
+def _write_indexes(folders: Mapping[str, _Folder], out: Path) -> list[Path]:
+    """The index of all shards first: whoever finds one of a sub-directory finds that one too."""
+    indexes = {name: read_index(part.waiting_index) for name, part in folders.items()}
+    write_index(out / INDEX, [entry for name, entries in indexes.items() for entry in moved_up(entries, name)])
+    for name, entries in indexes.items():
+        write_index(folders[name].folder / INDEX, entries)
+    return [out / INDEX, *(part.folder / INDEX for part in folders.values())]

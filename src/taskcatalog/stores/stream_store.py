@@ -1,0 +1,97 @@
+"""A store whose ids run as one stream, cut into sequences of one length: flat files, Megatron's, datatrove's."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskcatalog.storage import AnyPath
+from taskcatalog.stores.fingerprint import fingerprint_of_files
+from taskcatalog.stores.identity import StoreIdentity
+from taskcatalog.stores.store import Sequences, stamp_of_files, starts_after, stretches, uniform_ends
+from taskcatalog.vocabulary import Vocabulary
+
+DEFAULT_SEQUENCE_LENGTH = 2_048
+_IDS_AT_ONCE = 1 << 22
+
+DocumentStarts = Callable[[], NDArray[np.int64] | None]
+
+
+class Ids(Protocol):
+    """A row of ids, readable in any stretch as uint16 or uint32."""
+
+    dtype: np.dtype[Any]
+    """How they are stored."""
+
+    def read(self, start: int, stop: int) -> NDArray[Any]: ...
+
+
+class StreamStore:
+    """Ids in files that describe neither their tokenizer nor, most of them, their sequences."""
+
+    def __init__(
+        self,
+        path: AnyPath,
+        ids: Ids,
+        n_tokens: int,
+        *,
+        sequence_length: int | None,
+        vocabulary: Vocabulary | None,
+        files: Sequence[AnyPath],
+        layout: str,
+        document_starts: DocumentStarts = lambda: None,
+    ) -> None:
+        """The first ``n_tokens`` of ``ids``, in sequences of 2,048 if no length is given.
+
+        ``files`` and their ``layout`` name the corpus. ``document_starts`` gives places in the stream,
+        ascending, or None where only end-of-text ids tell them.
+        """
+        self.path = path
+        self.vocabulary = vocabulary
+        self.n_tokens = n_tokens
+        self._ids = ids
+        self._sequence_length = sequence_length or DEFAULT_SEQUENCE_LENGTH
+        self._files, self._layout = files, layout
+        self.stamp = self.stamp_now()
+        self._read_document_starts = document_starts
+
+    def stamp_now(self) -> str:
+        return stamp_of_files(self._files)
+
+    @cached_property
+    def identity(self) -> StoreIdentity:
+        """Without a tokenizer this reads all ids that are stored in more than 16 bits, for the largest."""
+        return StoreIdentity(
+            fingerprint=fingerprint_of_files(self._files, self._layout),
+            sequence_length=self._sequence_length,
+            vocabulary_size=len(self.vocabulary) if self.vocabulary else largest_vocabulary(self._ids, self.n_tokens),
+            end_of_text=self.vocabulary.end_of_text if self.vocabulary else None,
+        )
+
+    @property
+    def n_sequences(self) -> int:
+        return -(-self.n_tokens // self._sequence_length)
+
+    def read(self, start: int, stop: int) -> Sequences:
+        first, last = (min(i * self._sequence_length, self.n_tokens) for i in (start, stop))
+        tokens = self._ids.read(first, last)
+        starts = self._document_starts
+        if starts is None:
+            inside = starts_after(tokens, self.vocabulary.end_of_text if self.vocabulary else None)
+        else:
+            inside = starts[np.searchsorted(starts, first) : np.searchsorted(starts, last)] - first
+        return Sequences(tokens, uniform_ends(len(tokens), self._sequence_length), inside)
+
+    @cached_property
+    def _document_starts(self) -> NDArray[np.int64] | None:
+        return self._read_document_starts()
+
+
+def largest_vocabulary(ids: Ids, n_tokens: int) -> int:
+    """Without a tokenizer: all that 8 or 16 bits can say, or what occurs among ids of more."""
+    if ids.dtype.itemsize <= 2:
+        return int(np.iinfo(ids.dtype).max) + 1
+    largest = (int(ids.read(a, b).max(initial=0)) for a, b in stretches(n_tokens, _IDS_AT_ONCE))
+    return 1 + max(largest, default=0)
