@@ -22,7 +22,8 @@ from tokenizers import Tokenizer
 import taskcatalog as tc
 from taskcatalog.documents.batch import Problems, Reading
 from taskcatalog.documents.find import find_sources
-from taskcatalog.documents.stretches import DatasetChoice, Stretch, read_stretch
+from taskcatalog.documents.formats import read_chunk
+from taskcatalog.documents.source import Chunk
 from taskcatalog.embedded.standard_library import standard_library_sources
 from taskcatalog.find_tokenizer import find_tokenizer
 from taskcatalog.stores.store import Store
@@ -71,10 +72,8 @@ def make_copies(sources: list[str], copies: int, folder: Path) -> Path:
 
 def read_texts(sources: list[str]) -> list[str]:
     reading = Reading("text", None, lambda _: None, Problems())
-    stretches = [Stretch(source, source.n_bytes) for source in find_sources(sources)]
-    return [
-        text for each in stretches for batch in read_stretch(each, reading, DatasetChoice()) for text in batch.texts
-    ]
+    chunks = [Chunk(source, source.n_bytes) for source in find_sources(sources)]
+    return [text for chunk in chunks for batch in read_chunk(chunk, reading) for text in batch.texts]
 
 
 def compare(store: Store, ids: list[int], copies: int) -> None:

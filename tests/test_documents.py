@@ -27,8 +27,9 @@ from hypothesis import strategies as st
 import taskcatalog as tc
 from taskcatalog.documents.batch import MAX_DOCUMENT, Problems, Reading
 from taskcatalog.documents.find import find_sources
+from taskcatalog.documents.formats import FORMATS, cut_source, format_of_file, read_chunk
 from taskcatalog.documents.names import name_in_index, name_of_file
-from taskcatalog.documents.stretches import DatasetChoice, Stretch, cut_source, read_stretch
+from taskcatalog.documents.source import Chunk, DatasetChoice
 from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, locate
 
@@ -75,12 +76,11 @@ def documents(
     problems: Problems | None = None,
     max_document: int = MAX_DOCUMENT,
 ) -> Iterator[Document]:
-    """All documents of a source, stretch by stretch."""
-    choice = DatasetChoice()
+    """All documents of a source, chunk by chunk."""
     reading = Reading(field, meta, never, problems or Problems(), max_document)
     for source in find_sources([path]):
-        for stretch in cut_source(source, at_most, choice):
-            for batch in read_stretch(stretch, reading, choice):
+        for chunk in cut_source(source, at_most, DatasetChoice()):
+            for batch in read_chunk(chunk, reading):
                 for text, place, kept in zip(batch.texts, batch.places, batch.metas, strict=True):
                     yield Document(text, batch.source, place, kept)
 
@@ -160,7 +160,7 @@ def test_lone_surrogates_become_replacement_characters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at_most", [1, 7, 100, 4_096, 10_000])
-def test_stretches_of_a_file(tmp_path: Path, at_most: int) -> None:
+def test_chunks_of_a_file(tmp_path: Path, at_most: int) -> None:
     """However a file is cut, it has the same documents with the same places."""
     lines = tmp_path / "a.jsonl"
     lines.write_bytes(JSONL + b'\n\n{"text": "last, without an end"}')
@@ -169,9 +169,9 @@ def test_stretches_of_a_file(tmp_path: Path, at_most: int) -> None:
         whole = list(documents(path))
         assert list(documents(path, at_most=at_most)) == whole
     [source] = find_sources([lines])
-    stretches = cut_source(source, 4_096, DatasetChoice())
-    assert len(stretches) >= 4
-    assert sum(stretch.n_bytes for stretch in stretches) == lines.stat().st_size
+    chunks = cut_source(source, 4_096, DatasetChoice())
+    assert len(chunks) >= 4
+    assert sum(chunk.n_bytes for chunk in chunks) == lines.stat().st_size
 
 
 def test_a_folder_gives_its_text_files(tmp_path: Path) -> None:
@@ -202,6 +202,16 @@ def test_kinds_of_files(tmp_path: Path) -> None:
         "a.json": "json", "a.json.gz": "json", "a.ndjson": "jsonl", "a.PARQUET": "parquet", "a.md": "text",
         "a.jsonl.zst": "jsonl",
     }  # fmt: skip
+
+
+def test_the_docs_list_every_format() -> None:
+    corpora = (Path(__file__).parents[1] / "docs/corpora.md").read_text()
+    rows = [line for line in corpora.split("| format | documents |")[1].splitlines()[2:] if line.startswith("|")]
+    assert rows[: len(FORMATS)] == [f"| {each.source} | {each.documents} |" for each in FORMATS]
+    for each in FORMATS:
+        assert all(f"`{suffix}`" in each.source for suffix in each.suffixes)
+        assert {format_of_file(f"A{suffix.upper()}.gz") for suffix in each.suffixes} <= {each}
+    assert len({each.name for each in FORMATS}) == len(FORMATS)
 
 
 @pytest.fixture
@@ -421,7 +431,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     [source] = find_sources([tmp_path])
     (tmp_path / "a.txt").unlink()
     with pytest.raises(InputError, match=r"a.txt: cannot be read: No such file"):
-        list(read_stretch(Stretch(source, 1), Reading("text", None, never, Problems()), DatasetChoice()))
+        list(read_chunk(Chunk(source, 1), Reading("text", None, never, Problems())))
     for name in ("a\0b", "a\ud800"):
         with pytest.raises(InputError, match="is no name of a file"):
             find_sources([name])
@@ -590,7 +600,7 @@ def test_a_long_text_that_turns_out_to_be_bad_ends(tmp_path: Path) -> None:
     problems = Problems("skip")
     reading = Reading("text", None, lambda text: len(text) // 2, problems)
     [source] = find_sources([tmp_path / "a.txt"])
-    batches = list(read_stretch(Stretch(source, source.n_bytes), reading, DatasetChoice()))
+    batches = list(read_chunk(Chunk(source, source.n_bytes), reading))
     assert [batch.unfinished for batch in batches] == [True] * (len(batches) - 1) + [False]
     assert batches[-1].texts == [""]
     assert problems.skipped == 1

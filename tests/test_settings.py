@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import taskcatalog as tc
-from taskcatalog.documents.stretches import DatasetChoice
+from taskcatalog.documents.source import DatasetChoice
 from taskcatalog.runs.files import write_json
 from taskcatalog.settings import Settings
 from taskcatalog.sizes import parse_size, worker_count

@@ -152,9 +152,9 @@ def tokenize(
 ) -> None:  # fmt: skip
     """Turn documents into a token store.
 
-    SOURCE is a text file, JSONL or Parquet, a folder of them, a pattern ('data/*.jsonl.zst'), a URL (s3://, hf://,
-    https://), an MDS folder of texts, a folder that 'datasets' saved, or a dataset on the Hugging Face hub by name.
-    Text files and JSONL may be compressed (.gz, .zst, .xz, .bz2).
+    SOURCE is a text file or one of a known format (JSONL, Parquet and more: docs/corpora.md), a folder of them, a
+    pattern ('data/*.jsonl.zst'), a URL (s3://, hf://, https://), an MDS folder of texts, a folder that 'datasets'
+    saved, or a dataset on the Hugging Face hub by name. Files may be compressed (.gz, .zst, .xz, .bz2).
 
     \b
     taskcatalog tokenize corpus/ --out store --tokenizer EleutherAI/pythia-70m-deduped

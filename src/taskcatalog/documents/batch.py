@@ -52,7 +52,7 @@ class Problems:
 
 @dataclass(frozen=True)
 class Reading:
-    """How the documents of a stretch are to be read."""
+    """How the documents of a chunk are to be read."""
 
     field: str
     meta: str | None
@@ -62,9 +62,9 @@ class Reading:
     max_document: int = MAX_DOCUMENT
     """Bytes, or characters where it is decoded already, beyond which a document is a bad one."""
 
-    def too_long(self, place: str, what: str) -> InputError:
+    def too_long(self, where: str, what: str) -> InputError:
         return InputError(
-            f"{place}: {what} --max-document, which is {self.max_document / 1e6:,g}MB: raise it if there is memory, or "
+            f"{where}: {what} --max-document, which is {self.max_document / 1e6:,g}MB: raise it if there is memory, or "
             "leave such documents out with --on-error skip"
         )
 
@@ -85,8 +85,8 @@ def in_pieces(batch: Batch, reading: Reading) -> Iterator[Batch]:
         yield from long_document(slices, Batch(batch.source, [], [place], [meta]), reading)
 
 
-def long_document(chunks: Iterator[str], kind: Batch, reading: Reading) -> Iterator[Batch]:
-    """A document whose text comes in chunks, as batches of one piece each; ``kind`` says whose it is.
+def long_document(pieces: Iterator[str], kind: Batch, reading: Reading) -> Iterator[Batch]:
+    """A document whose text comes in pieces, as batches of one piece each; ``kind`` says whose it is.
 
     Where nothing can be cut (a text without spaces, a tokenizer that looks at whole texts) it grows in memory, up to a
     limit. A document that turns out to be bad ends there, if some of it has been handed on.
@@ -94,13 +94,13 @@ def long_document(chunks: Iterator[str], kind: Batch, reading: Reading) -> Itera
     waiting, enough, begun = "", LONG_TEXT, False
     limit = max(reading.max_document // _UNCUT, LONG_TEXT)
     try:
-        for chunk in chunks:
-            waiting += chunk
+        for piece in pieces:
+            waiting += piece
             if len(waiting) > enough:
-                if (place := reading.cut_before(waiting)) is not None:
+                if (cut := reading.cut_before(waiting)) is not None:
                     begun = True
-                    yield Batch(kind.source, [waiting[:place]], kind.places, kind.metas, unfinished=True)
-                    waiting, enough = waiting[place:], LONG_TEXT
+                    yield Batch(kind.source, [waiting[:cut]], kind.places, kind.metas, unfinished=True)
+                    waiting, enough = waiting[cut:], LONG_TEXT
                     continue
                 enough = 2 * len(waiting)
             if len(waiting) > limit:

@@ -39,6 +39,16 @@ DAMAGE: tuple[type[Exception], ...] = (
 """What reading damaged or vanishing files raises."""
 
 
+def is_compressed(name: str) -> bool:
+    """Whether a file is, by its name."""
+    return name.lower().endswith(tuple(SUFFIXES))
+
+
+def can_seek(path: AnyPath) -> bool:
+    """Whether any part of a file can be read without what is in front of it: it is here, and not compressed."""
+    return isinstance(path, Path) and not is_compressed(path.name)
+
+
 @contextmanager
 def opened(path: AnyPath, *, buffered: bool = True) -> Iterator[IO[bytes]]:
     """The file's bytes, decompressed as they are read.

@@ -2,44 +2,22 @@
 
 import glob
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from upath import UPath
 
 from taskcatalog.documents.archives import UNPACK, is_archive
-from taskcatalog.documents.compressed import SUFFIXES
+from taskcatalog.documents.compressed import is_compressed
+from taskcatalog.documents.formats import format_of_file, format_of_other
+from taskcatalog.documents.source import Source
 from taskcatalog.errors import InputError
 from taskcatalog.runs.files import final_name
 from taskcatalog.runs.outputs import OURS
 from taskcatalog.runs.progress import note
-from taskcatalog.storage import AnyPath, exists, is_file, is_folder, is_remote, locate, read_bytes, size_of
+from taskcatalog.storage import AnyPath, exists, is_file, is_folder, locate, size_of
 
-Kind = Literal["text", "jsonl", "json", "parquet", "mds", "dataset"]
-SNIFFED_BYTES = 8_192
-"""The start of a file, in which a NUL byte means that it is no text."""
-_DATASET_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
-_SAVED_DATASET = ("dataset_dict.json", "state.json")
 _HINT = "give text files, JSONL, Parquet, folders of them, or the name of a dataset on the Hugging Face hub"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One file, or one set of files that is read as a whole."""
-
-    name: str
-    """Path or URL of a file or folder, or the hub name of a dataset."""
-    kind: Kind
-    n_bytes: int
-    """As stored; 0 where nobody says."""
-    sniff: bool = False
-    """Whether it was found in a folder and may be no text, and counts for nothing then; or JSON that holds no
-    documents, and is a text then."""
-    changed: int = 0
-    """When a file here was changed last, in nanoseconds."""
 
 
 def find_sources(given: Iterable[str | Path], follow_links: bool = False) -> list[Source]:
@@ -68,7 +46,7 @@ def find_sources(given: Iterable[str | Path], follow_links: bool = False) -> lis
 
 
 def _identity(source: Source) -> str:
-    return source.name if "://" in source.name or source.kind == "dataset" else os.path.abspath(source.name)  # noqa: PTH100
+    return source.name if "://" in source.name else os.path.abspath(source.name)  # noqa: PTH100
 
 
 def _counted(names: Sequence[str]) -> str:
@@ -84,13 +62,13 @@ def _meant_by(name: str, follow_links: bool) -> Iterator[Source]:
     elif isinstance(path, Path) and path.exists():
         raise InputError(f"{name}: is a pipe, a socket or a device, which cannot be read twice: give a file")
     elif glob.has_magic(name):
-        found = _matches(path, name)
-        if not found:
+        matches = _matches(path, name)
+        if not matches:
             raise InputError(f"{name}: matches no file")
-        for match in found:
+        for match in matches:
             yield from [_file(match)] if is_file(match) else _folder(match, follow_links)
-    elif _DATASET_NAME.fullmatch(name) and not is_remote(path):
-        yield Source(name, "dataset", 0)
+    elif found := format_of_other(name):
+        yield Source(name, found.name, 0)
     else:
         raise InputError(f"{name}: does not exist: {_HINT}")
 
@@ -99,26 +77,12 @@ def _file(path: AnyPath) -> Source:
     if is_archive(path.name):
         raise InputError(f"{path}: {UNPACK}")
     changed = path.stat().st_mtime_ns if isinstance(path, Path) else 0
-    return Source(str(path), kind_of(str(path)), size_of(path), changed=changed)
-
-
-def kind_of(name: str) -> Kind:
-    """What a file holds, by its suffix."""
-    stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122 names of millions of files: pathlib is slow
-    if suffix in SUFFIXES:
-        suffix = os.path.splitext(stem)[1]  # noqa: PTH122
-    return _KINDS.get(suffix, "text")
-
-
-_KINDS: dict[str, Kind] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
+    return Source(str(path), format_of_file(path.name).name, size_of(path), changed=changed)
 
 
 def _folder(path: AnyPath, follow_links: bool) -> Iterator[Source]:
-    if exists(path / "index.json") and b'"shards"' in read_bytes(path / "index.json"):
-        yield Source(str(path), "mds", 0)
-        return
-    if any(exists(path / name) for name in _SAVED_DATASET):
-        yield Source(str(path), "dataset", 0)
+    if whole := format_of_other(str(path)):
+        yield Source(str(path), whole.name, 0)
         return
     if any(exists(path / name) for name in OURS):
         raise InputError(f"{path}: is what taskcatalog made, and no folder of texts: {_HINT}")
@@ -184,8 +148,8 @@ def _files_here(folder: str | Path, links: list[str]) -> Iterator[Source]:
 
 
 def _found(path: str, n_bytes: int, changed: int = 0) -> Source:
-    kind = kind_of(path)
-    return Source(path, kind, n_bytes, kind == "json" or not _is_known(path), changed)
+    format_ = format_of_file(path)
+    return Source(path, format_.name, n_bytes, format_.is_doubtful(path), changed)
 
 
 def _files_there(folder: UPath) -> Iterator[Source]:
@@ -197,7 +161,7 @@ def _files_there(folder: UPath) -> Iterator[Source]:
 
 
 def _is_known(name: str) -> bool:
-    return name.lower().endswith(tuple(SUFFIXES)) or kind_of(name) != "text"
+    return is_compressed(name) or bool(format_of_file(name).suffixes)
 
 
 def _matches(path: AnyPath, pattern: str) -> list[AnyPath]:

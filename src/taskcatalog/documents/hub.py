@@ -1,34 +1,51 @@
 """Datasets of the Hugging Face library: by hub name, streamed, or as ``save_to_disk`` wrote them."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from taskcatalog.documents.batch import Batch, Reading, in_pieces, value_at
+from taskcatalog.documents.source import Chunk, DatasetChoice, Format, Source
 from taskcatalog.errors import InputError, SettingsError, TaskcatalogError
+from taskcatalog.storage import exists, is_folder, is_remote, locate
 
 _ROWS_AT_ONCE = 256
-_ROWS_OF_A_STRETCH = 65_536
+_ROWS_OF_A_CHUNK = 65_536
+_HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+_SAVED = ("dataset_dict.json", "state.json")
 
 
-def dataset_stretches(name: str, subset: str | None, split: str) -> list[tuple[int, int]]:
-    """Stretches of a dataset: of rows where it is on this machine, of its files where it is streamed.
+def _detect(name: str) -> bool:
+    path = locate(name)
+    if is_folder(path):
+        return any(exists(path / file) for file in _SAVED)
+    return not is_remote(path) and _HUB_NAME.fullmatch(name) is not None
+
+
+def _cut(source: Source, at_most: int, choice: DatasetChoice) -> list[Chunk]:  # noqa: ARG001 a format's cut
+    """Rows where it is on this machine, files where it is streamed.
 
     Raises InputError where there is no such dataset, SettingsError where ``datasets`` is not installed.
     """
-    dataset = _load(name, subset, split)
-    if _is_here(name):
-        return [(i, min(i + _ROWS_OF_A_STRETCH, len(dataset))) for i in range(0, len(dataset), _ROWS_OF_A_STRETCH)]
-    return [(i, i + 1) for i in range(dataset.num_shards)]
+    dataset = _load(source.name, choice)
+    if _is_here(source.name):
+        at_once, end = _ROWS_OF_A_CHUNK, len(dataset)
+    else:
+        at_once, end = 1, dataset.num_shards
+    return [Chunk(source, 0, i, min(i + at_once, end), choice=choice) for i in range(0, end, at_once)]
 
 
-def read_dataset(name: str, subset: str | None, split: str, start: int, stop: int, reading: Reading) -> Iterator[Batch]:
-    """The documents of a stretch; places are rows, from 1, of the whole dataset or of the streamed file."""
-    dataset = _load(name, subset, split)
+def _read(chunk: Chunk, reading: Reading) -> Iterator[Batch]:
+    """The documents of a chunk; places are rows, from 1, of the whole dataset or of the streamed file."""
+    assert chunk.choice is not None
+    assert chunk.stop is not None
+    name, start = chunk.source.name, chunk.start
+    dataset = _load(name, chunk.choice)
     if _is_here(name):
-        rows, first, source = dataset.select(range(start, stop)), start + 1, name
+        rows, first, source = dataset.select(range(start, chunk.stop)), start + 1, name
     else:
         rows, first, source = dataset.shard(dataset.num_shards, start), 1, f"{name} file {start}"
     with _as_input_errors(source):
@@ -59,18 +76,18 @@ def _is_here(name: str) -> bool:
     return Path(name).is_dir()
 
 
-def _load(name: str, subset: str | None, split: str) -> Any:
+def _load(name: str, choice: DatasetChoice) -> Any:
     try:
         import datasets
     except ModuleNotFoundError as error:
         raise SettingsError(f"{name}: reading a dataset needs datasets: pip install 'taskcatalog[datasets]'") from error
     with _as_input_errors(name):
         if not _is_here(name):
-            return datasets.load_dataset(name, subset, split=split, streaming=True)
+            return datasets.load_dataset(name, choice.subset, split=choice.split, streaming=True)
         loaded = datasets.load_from_disk(name)
         if not isinstance(loaded, datasets.DatasetDict):
             return loaded
-        if split not in loaded:
+        if (split := choice.split) not in loaded:
             raise InputError(f"{name}: has no split {split!r} (it has {', '.join(loaded)}): --split names another")
         return loaded[split]
 
@@ -84,3 +101,14 @@ def _as_input_errors(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise InputError(f"dataset {name!r}: cannot be read ({type(error).__name__}: {error})") from error
+
+
+DATASET = Format(
+    name="dataset",
+    source="`org/name`, a saved dataset",
+    documents="one a row of a dataset of the Hugging Face hub, streamed (`--subset`, `--split`), or of a folder that "
+    "`datasets` saved; extra `datasets`",
+    read=_read,
+    cut=_cut,
+    detect=_detect,
+)

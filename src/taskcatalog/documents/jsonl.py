@@ -1,40 +1,33 @@
-"""A line of JSONL is one document: a field of its object.
-
-A file named ``.json`` may be JSONL, too. Or it is one JSON value on any number of lines: an array of such objects,
-each a document, or one object.
-"""
+"""A line of JSONL is one document: a field of its object."""
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 import orjson
 
 from taskcatalog.documents.batch import BATCH_BYTES, BATCH_DOCUMENTS, Batch, Reading, in_pieces, value_at
-from taskcatalog.documents.compressed import DAMAGE, opened
-from taskcatalog.documents.find import Source
-from taskcatalog.documents.text import not_utf8, read_text
+from taskcatalog.documents.compressed import DAMAGE, can_seek, opened
+from taskcatalog.documents.source import Chunk, DatasetChoice, Format, Source, whole
+from taskcatalog.documents.text import not_utf8
 from taskcatalog.errors import InputError
-from taskcatalog.storage import AnyPath, locate
+from taskcatalog.storage import locate, open_to_read
 
 _SCANNED_BYTES = 16 << 20
-_LARGEST_VALUE = 256 << 20
-"""Bytes of a file that is one value: it is read whole, and takes some ten times as much memory."""
 _NEWLINE = ord("\n")
 
 
-def read_jsonl(name: str, start: int, stop: int | None, first_line: int, reading: Reading) -> Iterator[Batch]:
+def read_lines(chunk: Chunk, reading: Reading) -> Iterator[Batch]:
     """The documents of the lines from byte ``start`` to ``stop`` of a file, both at the beginning of a line."""
-    number = first_line
+    name, number = chunk.source.name, chunk.first
     try:
         with opened(locate(name)) as file:
-            if start:  # of a plain file: those that are decompressed on the way cannot be sought
-                file.seek(start)
-            for lines in _lines(file, None if stop is None else stop - start, reading.max_document):
+            if chunk.start:  # of a plain file: those that are decompressed on the way cannot be sought
+                file.seek(chunk.start)
+            n_bytes = None if chunk.stop is None else chunk.stop - chunk.start
+            for lines in _lines(file, n_bytes, reading.max_document):
                 batch = _documents(lines, number, name, reading)
                 number += len(lines)
                 lines.clear()  # a long line is there twice else
@@ -42,62 +35,6 @@ def read_jsonl(name: str, start: int, stop: int | None, first_line: int, reading
     except DAMAGE as error:
         problem = InputError(f"{name}: cannot be read after line {number - 1} ({error}): the file is damaged")
         reading.problems.met(problem)
-
-
-def read_json(source: Source, reading: Reading) -> Iterator[Batch]:
-    """The documents of a ``.json`` file: of its lines, or of the one array or object that it is.
-
-    A place is the line, or the number in the array. A file that was found in a folder and is one value whose first
-    object has no text in the field, such as a program's settings, is a text.
-    """
-    name = source.name
-    try:
-        in_lines, values = _json_values(name)
-    except DAMAGE as error:
-        reading.problems.met(InputError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}"))
-        return
-    except InputError as error:
-        if not source.sniff:
-            reading.problems.met(error)
-            return
-        in_lines, values = False, []
-    are_documents = (in_lines and len(values) > 1) or any(_has_text(value, reading.field) for value in values[:1])
-    if source.sniff and not are_documents:
-        yield from read_text(source, reading)
-    elif in_lines:
-        yield from read_jsonl(name, 0, None, 1, reading)
-    else:
-        for start in range(0, len(values), BATCH_DOCUMENTS):
-            some = list(enumerate(values[start : start + BATCH_DOCUMENTS], start + 1))
-            yield from in_pieces(_documents_of(some, name, "value", reading), reading)
-
-
-def is_in_lines(path: AnyPath) -> bool:
-    """Whether the first line of a ``.json`` file is a value of its own, and not a list of all."""
-    with opened(path) as file, suppress(InputError):
-        return not isinstance(_record(_first_line(file), str(path)), list)
-    return False
-
-
-def _json_values(name: str) -> tuple[bool, list[Any]]:
-    """Whether each line is a value of its own; the first two of these, or else all values of the array or object."""
-    with opened(locate(name)) as file:
-        line = _first_line(file)
-        with suppress(InputError):
-            first = _record(line, name)
-            return (False, first) if isinstance(first, list) else (True, [first, *_first_line(file).splitlines()])
-        content = line + file.read(_LARGEST_VALUE)
-    if len(content) > _LARGEST_VALUE:
-        raise InputError(f"{name}: is one JSON value of more than {_LARGEST_VALUE >> 20} MB: write one object a line")
-    whole = _record(content, name)
-    return False, whole if isinstance(whole, list) else [whole]
-
-
-def _first_line(file: IO[bytes]) -> bytes:
-    line = b"\n"
-    while line and not line.strip():
-        line = file.readline(_LARGEST_VALUE)
-    return line
 
 
 def _lines(file: IO[bytes], n_bytes: int | None, longest: int) -> Iterator[list[bytes | None]]:
@@ -123,28 +60,28 @@ def _lines(file: IO[bytes], n_bytes: int | None, longest: int) -> Iterator[list[
         yield [b"".join(waiting) if size <= longest else None]
 
 
-def line_stretches(path: Path, n_bytes: int, at_most: int) -> list[tuple[int, int, int]]:
-    """Cuts a plain file at line ends: start, stop (in bytes) and number of the first line of each stretch.
-
-    Reads the whole file once, to count its lines, at the speed of the disk.
-    """
+def cut_lines(source: Source, at_most: int, choice: DatasetChoice) -> list[Chunk]:
+    """Cuts a plain file at line ends. Reads it once, to count its lines, at the speed of the disk."""
+    path = locate(source.name)
+    if not can_seek(path):
+        return whole(source, at_most, choice)
     cuts = [0]
-    with path.open("rb") as file:
-        while (goal := cuts[-1] + at_most) < n_bytes:
+    with open_to_read(path) as file:
+        while (goal := cuts[-1] + at_most) < source.n_bytes:
             file.seek(goal - 1)
             while (line_end := file.readline(_SCANNED_BYTES)) and not line_end.endswith(b"\n"):
                 pass
             cuts.append(file.tell())
-        if cuts[-1] < n_bytes:
-            cuts.append(n_bytes)
-        stretches, line = [], 1
+        if cuts[-1] < source.n_bytes:
+            cuts.append(source.n_bytes)
+        chunks, line = [], 1
         for start, stop in pairwise(cuts):
-            stretches.append((start, stop, line))
+            chunks.append(Chunk(source, stop - start, start, stop, line))
             file.seek(start)
             for offset in range(start, stop, _SCANNED_BYTES):
                 block = np.frombuffer(file.read(min(_SCANNED_BYTES, stop - offset)), np.uint8)
                 line += int(np.count_nonzero(block == _NEWLINE))
-    return stretches
+    return chunks
 
 
 def _documents(lines: list[bytes | None], first: int, name: str, reading: Reading) -> Batch:
@@ -168,21 +105,21 @@ def _documents_with_care(lines: list[bytes | None], first: int, name: str, readi
             records.append((number, reading.too_long(f"{name}: line {number}", "has more bytes than")))
         elif line.strip():
             try:
-                records.append((number, _record(line, f"{name}: line {number}")))
+                records.append((number, parsed(line, f"{name}: line {number}")))
             except InputError as error:
                 records.append((number, error))
-    return _documents_of(records, name, "line", reading)
+    return documents_of(records, name, "line", reading)
 
 
-def _documents_of(records: list[tuple[int, Any]], name: str, unit: str, reading: Reading) -> Batch:
+def documents_of(records: list[tuple[int, Any]], name: str, unit: str, reading: Reading) -> Batch:
     """The documents of numbered records; an error stands for one that cannot be read."""
     batch = Batch(name, [], [], [])
     for number, record in records:
         try:
             if isinstance(record, InputError):
                 raise record
-            place = f"{name}: {unit} {number}"
-            text, meta = _text(record, reading.field, place), _meta(record, reading.meta, place)
+            where = f"{name}: {unit} {number}"
+            text, meta = _text(record, reading.field, where), _meta(record, reading.meta, where)
         except InputError as error:
             reading.problems.met(error)
             continue
@@ -192,23 +129,23 @@ def _documents_of(records: list[tuple[int, Any]], name: str, unit: str, reading:
     return batch
 
 
-def _record(line: bytes, place: str) -> Any:
+def parsed(line: bytes, where: str) -> Any:
     try:
         return json.loads(line.decode("utf-8-sig" if line.startswith(b"\xef\xbb\xbf") else "utf-8"))
     except UnicodeDecodeError as error:
-        raise not_utf8(place, error) from error
+        raise not_utf8(where, error) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: is not JSON ({error})") from error
+        raise InputError(f"{where}: is not JSON ({error})") from error
 
 
-def _text(record: Any, field: str, place: str) -> str:
-    if not _has_text(record, field):
+def _text(record: Any, field: str, where: str) -> str:
+    if not has_text(record, field):
         has = f"its fields are {', '.join(record)}" if isinstance(record, dict) else "it is no object"
-        raise InputError(f"{place}: has no text in a field {field!r} ({has}): --field names another")
+        raise InputError(f"{where}: has no text in a field {field!r} ({has}): --field names another")
     return _whole_characters(cast(str, record[field]))
 
 
-def _has_text(record: Any, field: str) -> bool:
+def has_text(record: Any, field: str) -> bool:
     return isinstance(record, dict) and isinstance(record.get(field), str)
 
 
@@ -217,11 +154,21 @@ def _whole_characters(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _meta(record: dict[str, Any], name: str | None, place: str) -> str | None:
+def _meta(record: dict[str, Any], name: str | None, where: str) -> str | None:
     value = value_at(record, name) if name else None
     if value is None or isinstance(value, str):
         return value
     try:
         return json.dumps(value, sort_keys=True)
     except RecursionError as error:
-        raise InputError(f"{place}: the field {name!r} is nested too deeply to be kept") from error
+        raise InputError(f"{where}: the field {name!r} is nested too deeply to be kept") from error
+
+
+JSONL = Format(
+    name="jsonl",
+    source="`.jsonl`, `.ndjson`",
+    documents="one a line: the object's `--field`, `text` if not given",
+    read=read_lines,
+    cut=cut_lines,
+    suffixes=(".jsonl", ".ndjson"),
+)

@@ -7,48 +7,46 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taskcatalog.documents.batch import BATCH_BYTES, BATCH_DOCUMENTS, Batch, Reading, in_pieces, value_at
+from taskcatalog.documents.source import Chunk, DatasetChoice, Format, Source
 from taskcatalog.errors import InputError
-from taskcatalog.storage import AnyPath, locate, open_to_read
+from taskcatalog.storage import locate, open_to_read
 
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
-def read_parquet(name: str, start: int, stop: int | None, first_row: int, reading: Reading) -> Iterator[Batch]:
+def _read(chunk: Chunk, reading: Reading) -> Iterator[Batch]:
     """The documents of the row groups ``start`` to ``stop``, the last excluded."""
-    row = first_row
+    name, row = chunk.source.name, chunk.first
     try:
         with open_to_read(locate(name)) as opened, pq.ParquetFile(opened, buffer_size=BATCH_BYTES) as file:
             columns = _columns(file.schema_arrow, name, reading)
-            groups = range(start, file.num_row_groups if stop is None else stop)
+            groups = range(chunk.start, file.num_row_groups if chunk.stop is None else chunk.stop)
             for batch in file.iter_batches(_rows_at_once(file, reading.field), groups, columns):
                 yield from in_pieces(_documents(batch, row, name, reading), reading)
                 row += batch.num_rows
     except _DAMAGE as error:
-        reading.problems.met(damaged(name, row - 1, error))
+        reading.problems.met(_damaged(name, row - 1, error))
 
 
-def row_group_stretches(path: AnyPath, at_most: int) -> list[tuple[int, int, int, int]]:
-    """Row groups together of about ``at_most`` bytes: start, stop, number of the first row, bytes.
-
-    Raises InputError where the file is damaged.
-    """
+def _cut(source: Source, at_most: int, choice: DatasetChoice) -> list[Chunk]:  # noqa: ARG001 a format's cut
+    """Row groups together."""
     try:
-        with open_to_read(path) as opened, pq.ParquetFile(opened) as file:
+        with open_to_read(locate(source.name)) as opened, pq.ParquetFile(opened) as file:
             groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
             sizes = [sum(g.column(i).total_compressed_size for i in range(g.num_columns)) for g in groups]
             rows = [group.num_rows for group in groups]
     except _DAMAGE as error:
-        raise damaged(str(path), 0, error) from error
-    stretches, start, first, size, n_rows = [], 0, 1, 0, 0
+        raise _damaged(source.name, 0, error) from error
+    chunks, start, first, size, n_rows = [], 0, 1, 0, 0
     for i in range(len(sizes)):
         size, n_rows = size + sizes[i], n_rows + rows[i]
         if size >= at_most or i == len(sizes) - 1:
-            stretches.append((start, i + 1, first, size))
+            chunks.append(Chunk(source, size, start, i + 1, first))
             start, first, size, n_rows = i + 1, first + n_rows, 0, 0
-    return stretches
+    return chunks
 
 
-def damaged(name: str, row: int, error: Exception) -> InputError:
+def _damaged(name: str, row: int, error: Exception) -> InputError:
     return InputError(f"{name}: cannot be read after row {row} ({error}): the file is damaged")
 
 
@@ -114,3 +112,13 @@ def _texts(column: pa.Array, first: int, name: str, reading: Reading) -> tuple[l
         else:
             kept[row] = text
     return list(kept.values()), list(kept)
+
+
+PARQUET = Format(
+    name="parquet",
+    source="`.parquet`",
+    documents="one a row; the column is `--field`",
+    read=_read,
+    cut=_cut,
+    suffixes=(".parquet",),
+)

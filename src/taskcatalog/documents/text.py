@@ -7,10 +7,13 @@ from typing import IO
 
 from taskcatalog.documents.archives import no_text
 from taskcatalog.documents.batch import BATCH_BYTES, Batch, Reading, long_document
-from taskcatalog.documents.compressed import DAMAGE, opened
-from taskcatalog.documents.find import SNIFFED_BYTES, Source
+from taskcatalog.documents.compressed import DAMAGE, is_compressed, opened
+from taskcatalog.documents.source import Chunk, Format, Source
 from taskcatalog.errors import InputError
 from taskcatalog.storage import locate
+
+_SNIFFED_BYTES = 8_192
+"""The start of a file, in which a NUL byte means that it is no text."""
 
 
 def read_text(source: Source, reading: Reading) -> Iterator[Batch]:
@@ -19,10 +22,10 @@ def read_text(source: Source, reading: Reading) -> Iterator[Batch]:
     kind = Batch(name, [], [0], [None])
     try:
         with opened(locate(name), buffered=False) as file:
-            raw = file.read(min(max(source.n_bytes + 1, SNIFFED_BYTES), BATCH_BYTES))
-            if source.sniff and b"\0" in raw[:SNIFFED_BYTES]:
+            raw = file.read(min(max(source.n_bytes + 1, _SNIFFED_BYTES), BATCH_BYTES))
+            if source.sniff and b"\0" in raw[:_SNIFFED_BYTES]:
                 return
-            if reason := no_text(raw[:SNIFFED_BYTES]):
+            if reason := no_text(raw[:_SNIFFED_BYTES]):
                 raise InputError(f"{name}: {reason}")
             if len(raw) == source.n_bytes:  # most files: all of it
                 yield Batch(name, [_text(raw, name)], kind.places, kind.metas)
@@ -63,6 +66,19 @@ def _decoded(blocks: Iterable[bytes], name: str) -> Iterator[str]:
         offset += len(raw)
 
 
-def not_utf8(place: str, error: UnicodeDecodeError, offset: int = 0) -> InputError:
+def not_utf8(where: str, error: UnicodeDecodeError, offset: int = 0) -> InputError:
     byte = error.object[error.start]
-    return InputError(f"{place}: is not UTF-8 (byte 0x{byte:02x} at offset {offset + error.start}): convert it first")
+    return InputError(f"{where}: is not UTF-8 (byte 0x{byte:02x} at offset {offset + error.start}): convert it first")
+
+
+def _read(chunk: Chunk, reading: Reading) -> Iterator[Batch]:
+    return read_text(chunk.source, reading)
+
+
+TEXT = Format(
+    name="text",
+    source="text file",
+    documents="one, in UTF-8; pieces of a long one are read as they are needed",
+    read=_read,
+    is_doubtful=lambda name: not is_compressed(name),
+)

@@ -1,6 +1,6 @@
 """Documents to tokens: makes a token store (see ``token_store``) from sources of documents (see ``documents``).
 
-Sources are cut into stretches, and these grouped into streams of about equal size; how depends on the sources
+Sources are cut into chunks, and these grouped into streams of about equal size; how depends on the sources
 alone. A stream is tokenized by one worker, into one part or, where it is long, into several: each a file of
 ids and a file of documents.
 """
@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 
 from taskcatalog.converting.stage import ConvertSettings, convert
 from taskcatalog.documents.batch import MAX_DOCUMENT
-from taskcatalog.documents.find import Source, find_sources
-from taskcatalog.documents.stretches import DatasetChoice, Stretch, cut_source
+from taskcatalog.documents.find import find_sources
+from taskcatalog.documents.formats import cut_source, format_of
+from taskcatalog.documents.source import Chunk, DatasetChoice, Source
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.find_tokenizer import find_tokenizer
 from taskcatalog.runs.destination import Destination, check_apart, destination
@@ -108,8 +109,8 @@ def tokenize(
     largest = MAX_DOCUMENT if max_document is None else parse_size(max_document)
     to = destination(out, staging)
     found = find_sources([sources] if isinstance(sources, str | Path) else sources, follow_links)
-    whole = [locate(source.name) for source in found if source.kind in ("mds", "dataset")]
-    check_apart(out, whole, (locate(source.name) for source in found if source.kind not in ("mds", "dataset")))
+    whole = [locate(source.name) for source in found if format_of(source).detect]
+    check_apart(out, whole, (locate(source.name) for source in found if not format_of(source).detect))
     vocabulary = Vocabulary.read(find_tokenizer(tokenizer))
     end_of_text = _end_of_text(vocabulary, settings)
     inputs = {"tokenizer": vocabulary.sha256, "sources": _description(found)}
@@ -226,28 +227,27 @@ def _streams(
     max_document: int,
     end_of_text: int | None,
 ) -> list[Stream]:
-    """Groups of stretches of about equal size; which they are depends on the sources alone."""
+    """Groups of chunks of about equal size; which they are depends on the sources alone."""
     part_bytes = min(max(sum(source.n_bytes for source in sources) // _PARTS, _SMALLEST_PART), _LARGEST_PART)
     choice = DatasetChoice(subset=settings.subset, split=settings.split)
-    groups: list[list[Stretch]] = []
+    groups: list[list[Chunk]] = []
     room = 0
     for source in sources:
-        for stretch in cut_source(source, part_bytes, choice):
+        for chunk in cut_source(source, part_bytes, choice):
             if room <= 0:
                 groups.append([])
                 room = part_bytes
-            groups[-1].append(stretch)
-            room -= stretch.n_bytes or part_bytes
+            groups[-1].append(chunk)
+            room -= chunk.n_bytes or part_bytes
     return [
         Stream(
             name=f"{i:05d}",
-            stretches=group,
+            chunks=group,
             tokenizer=tokenizer,
             engine="tokenizers",
             threads=1,
             field=settings.field,
             meta=settings.meta,
-            choice=choice,
             on_error=settings.on_error,
             max_document=max_document,
             before=end_of_text if settings.separator == "both" else None,

@@ -1,4 +1,4 @@
-"""Tokenizes a stream of stretches of sources into parts of a token store, in a worker process."""
+"""Tokenizes a stream of chunks of sources into parts of a token store, in a worker process."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskcatalog.documents.batch import BATCH_DOCUMENTS, Batch, Problems, Reading
-from taskcatalog.documents.find import kind_of
+from taskcatalog.documents.formats import format_of_file, read_chunk
 from taskcatalog.documents.names import name_in_index
-from taskcatalog.documents.stretches import DatasetChoice, Stretch, read_stretch
+from taskcatalog.documents.source import Chunk
 from taskcatalog.runs.destination import Destination
 from taskcatalog.runs.files import written_atomically
 from taskcatalog.runs.local import PartResult
@@ -39,16 +39,15 @@ _SAMPLED_CHARACTERS = 4_000
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """Stretches of sources that are tokenized one after the other."""
+    """Chunks of sources that are tokenized one after the other."""
 
     name: str
-    stretches: list[Stretch]
+    chunks: list[Chunk]
     tokenizer: Path
     engine: Engine
     threads: int
     field: str
     meta: str | None
-    choice: DatasetChoice
     on_error: Literal["stop", "skip"]
     max_document: int
     before: int | None
@@ -59,7 +58,7 @@ class Stream:
 
     @property
     def n_bytes(self) -> int:
-        return sum(stretch.n_bytes for stretch in self.stretches)
+        return sum(chunk.n_bytes for chunk in self.chunks)
 
 
 def tokenize_stream(stream: Stream, skip: int) -> Iterator[PartResult]:
@@ -100,7 +99,7 @@ def sample_texts(streams: list[Stream]) -> list[str]:
     excerpts: list[str] = []
     for stream in streams[::step]:
         reading = Reading(stream.field, stream.meta, _cut_anywhere, Problems("skip"), stream.max_document)
-        batch = next(read_stretch(stream.stretches[0], reading, stream.choice), None)
+        batch = next(read_chunk(stream.chunks[0], reading), None)
         texts = batch.texts if batch else []
         excerpts += [text[:_SAMPLED_CHARACTERS] for text in texts[:: len(texts) // _SAMPLED_DOCUMENTS + 1]]
     return excerpts
@@ -202,12 +201,12 @@ def _batches(stream: Stream, encoder: Encoder, problems: Problems) -> Iterator[B
         return cut_before(text, encoder.encode)
 
     reading = Reading(stream.field, stream.meta, cut, problems, stream.max_document)
-    for stretch in stream.stretches:
-        yield from read_stretch(stretch, reading, stream.choice)
+    for chunk in stream.chunks:
+        yield from read_chunk(chunk, reading)
 
 
 def _is_json_text(batch: Batch) -> bool:
-    return not batch.unfinished and batch.places[:1] == [0] and kind_of(batch.source) == "json"
+    return not batch.unfinished and batch.places[:1] == [0] and format_of_file(batch.source).name == "json"
 
 
 def _cut_anywhere(text: str) -> int:
