@@ -12,6 +12,7 @@ from taskcatalog.documents.mds import MDS
 from taskcatalog.documents.parquet import PARQUET
 from taskcatalog.documents.source import Chunk, DatasetChoice, Format, Source
 from taskcatalog.documents.text import TEXT
+from taskcatalog.documents.warc import WARC
 
 FORMATS = (
     TEXT,
@@ -20,6 +21,7 @@ FORMATS = (
     PARQUET,
     MDS,
     DATASET,
+    WARC,
 )
 """All; a file of no known suffix is a text."""
 _BY_NAME = {each.name: each for each in FORMATS}
