@@ -159,7 +159,7 @@ def test_bad_input_is_one_line(made: Path, tmp_path: Path) -> None:
         (("ngrams", made / "store", "--out", tmp_path / "c", "--workers", 0), "workers is 0"),
         (("ngrams", made / "store", "--out", made / "a.txt"), "a.txt: is there and is no catalog"),
         (("sql", tmp_path / "none"), "none: does not exist"),
-        (("verify", made), "is no token store, MDS folder or .bin file"),
+        (("verify", made), "is neither a token store, an MDS folder"),
     ):
         assert message in refusal(*arguments)
     assert list(tmp_path.iterdir()) == []

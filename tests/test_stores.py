@@ -16,6 +16,7 @@ from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.storage import AnyPath, upload
 from taskcatalog.stores import id_file
+from taskcatalog.stores.formats import FORMATS
 from taskcatalog.stores.id_file import IdFiles, NumberFile
 from taskcatalog.stores.store import Store, check_ids
 from taskcatalog.stores.token_store import STAGE
@@ -195,8 +196,16 @@ def test_options_that_do_not_fit(tmp_path: Path, demo_data: Path) -> None:
     mds = tmp_path / "mds"
     tc.convert(tmp_path / "a.bin", mds, tc.ConvertSettings(format="mds"), options=tc.StoreOptions(sequence_length=5))
     refused: list[tuple[Path, dict[str, Any], str]] = [
-        (tmp_path / "store", {"id_dtype": "uint16"}, "store: a token store has its own tokenizer and type of ids"),
-        (tmp_path / "store", {"tokenizer": str(demo_data)}, "store: a token store has its own tokenizer"),
+        (
+            tmp_path / "store",
+            {"id_dtype": "uint16"},
+            "store: a token store has its own type of ids: leave out --id-dtype",
+        ),
+        (
+            tmp_path / "store",
+            {"tokenizer": str(demo_data)},
+            "store: a token store has its own tokenizer: leave out --tokenizer",
+        ),
         (tmp_path / "store", {"column": "tokens"}, "store: a token store has no columns: leave out --column"),
         (tmp_path / "a.bin", {"column": "tokens"}, "a.bin: a flat file has no columns: leave out --column"),
         (tmp_path / "a.ds", {"column": "tokens"}, "a.ds: a datatrove file has no columns: leave out --column"),
@@ -217,12 +226,12 @@ def test_names_of_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert tc.open_store(tmp_path / "gpt.v1.2").identity == store.identity
     monkeypatch.chdir(tmp_path)
     assert tc.open_store("gpt.v1.2.bin").identity == store.identity
-    with pytest.raises(InputError, match=r"^\.: is no token store, MDS folder or .bin file, nor a Megatron .idx"):
+    with pytest.raises(InputError, match=r"^\.: is neither a token store, .* a Megatron dataset, .* nor a flat file"):
         tc.open_store(".")
     write_datatrove(tmp_path / "a.ds", [[1, 2]], 2)
     assert all_of(tc.open_store(".")) == [1, 2]
     for name in ("a.idx", "a.bin", "a", "a.ds.index"):
-        with pytest.raises(InputError, match=f"^{name}: (does not exist|is no token store)"):
+        with pytest.raises(InputError, match=f"^{name}: (does not exist|is neither a token store)"):
             tc.open_store(name)
     with pytest.raises(InputError, match=r"nothing here reads nowhere://|nowhere"):
         tc.open_store("nowhere://a.bin")
@@ -376,7 +385,7 @@ def test_bad_stores(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing: does not exist"):
         tc.open_store(tmp_path / "nothing")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match=r"folder: is no token store, MDS folder or .bin file"):
+    with pytest.raises(InputError, match=r"folder: is neither a token store, an MDS folder"):
         tc.open_store(tmp_path / "folder")
 
 
@@ -440,3 +449,10 @@ def is_same_json(damaged: bytes, raw: bytes) -> bool:
         return bool(json.loads(damaged) == json.loads(raw))
     except ValueError:
         return False
+
+
+def test_the_docs_list_every_format() -> None:
+    corpora = (Path(__file__).parents[1] / "docs/corpora.md").read_text()
+    rows = [line for line in corpora.split("| STORE | found by | notes |")[1].splitlines()[2:] if line.startswith("|")]
+    names = [each.name.partition(" ")[2] for each in FORMATS]
+    assert rows == [f"| {name} | {each.found_by} | {each.notes} |" for name, each in zip(names, FORMATS, strict=True)]

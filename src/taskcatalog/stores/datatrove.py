@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.storage import AnyPath, is_file, is_folder, list_folder, read_bytes, size_of
+from taskcatalog.stores.format import StoreFormat, StoreOptions
 from taskcatalog.stores.id_file import IdFiles, NumberFile
 from taskcatalog.stores.stream_store import StreamStore
 from taskcatalog.vocabulary import Vocabulary
@@ -26,29 +27,28 @@ _ID_TYPES = {2: "uint16", 4: "uint32"}
 _METADATA_BYTES = 4_096
 
 
-def find_token_files(path: AnyPath) -> list[AnyPath]:
+def _token_files(path: AnyPath) -> list[AnyPath]:
     """The ``.ds`` file that ``path`` is, or those in the folder that it is, by name."""
     if path.suffix == _SUFFIX and is_file(path):
         return [path]
     return [file for file in list_folder(path) if file.suffix == _SUFFIX] if is_folder(path) else []
 
 
-def open_datatrove(
-    path: AnyPath,
-    files: Sequence[AnyPath],
-    id_dtype: str | None,
-    sequence_length: int | None,
-    vocabulary: Vocabulary | None,
-) -> StreamStore:
+def _detect(path: AnyPath, options: StoreOptions) -> bool:  # noqa: ARG001 a format's detect
+    return bool(_token_files(path))
+
+
+def _open(path: AnyPath, options: StoreOptions, vocabulary: Vocabulary | None) -> StreamStore:
     """The files' documents, in sequences of one length, 2,048 if none is given.
 
     ``id_dtype`` is for files with neither metadata nor index; uint16 if not given. Raises InputError where
     files do not fit together, or one does not fit what lies beside it.
     """
+    files = _token_files(path)
     described = {file: found for file in files if (found := _described_type(file))}
-    if described and id_dtype:
+    if described and options.id_dtype:
         raise SettingsError(f"{next(iter(described))}: its type of ids is known: leave out --id-dtype")
-    types = {described.get(file, id_dtype or "uint16") for file in files}
+    types = {described.get(file, options.id_dtype or "uint16") for file in files}
     if len(types) > 1:
         raise InputError(f"{path}: holds files of different types of ids ({', '.join(sorted(types))}): part them")
     [stored] = types
@@ -57,7 +57,7 @@ def open_datatrove(
         path,
         ids,
         len(ids),
-        sequence_length=sequence_length,
+        sequence_length=options.sequence_length,
         vocabulary=vocabulary,
         files=files,
         layout=f"datatrove {stored}",
@@ -147,3 +147,13 @@ def _starts_in(index: AnyPath, n_ids: int) -> NDArray[np.int64]:
             f"{n_ids} ids of the file: one of the two is damaged"
         )
     return bounds[:-1]
+
+
+DATATROVE = StoreFormat(
+    name="a datatrove file",
+    found_by="`.ds`, with `.ds.index`",
+    notes="one file or a folder of them",
+    detect=_detect,
+    open=_open,
+    refuses={"column": "a datatrove file has no columns"},
+)

@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.storage import AnyPath
 from taskcatalog.stores.fingerprint import fingerprint_of_files
+from taskcatalog.stores.format import StoreFormat, StoreOptions
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.stores.mds_columns import (
     TEXTS,
@@ -32,6 +33,7 @@ from taskcatalog.stores.mds_format import (
     Column,
     Places,
     Shard,
+    has_index,
     read_checked,
     read_shard,
     read_shards,
@@ -272,3 +274,19 @@ def _copy_ids(shard: Shard, places: Places, dtype: np.dtype[Any], target: NDArra
     if ids.min(initial=0) < 0 or ids.max(initial=0) > _LARGEST_ID:
         raise InputError(f"{shard.stored.path}: holds ids that are negative or beyond 32 bits: is --id-dtype right?")
     target[:] = ids
+
+
+def _open(path: AnyPath, options: StoreOptions, vocabulary: Vocabulary | None) -> MdsStore:
+    return MdsStore(path, options.id_dtype, vocabulary, options.column)
+
+
+MDS = StoreFormat(
+    name="an MDS folder",
+    found_by="`index.json`, merged ones and sub-folders too",
+    notes="any compression that MDS has (zstd, gz, br, bz2, snappy, none); arrays or bytes of 16, 32 or 64 bits; "
+    "`--column`, `--id-dtype`",
+    detect=lambda path, options: has_index(path),  # noqa: ARG005
+    open=_open,
+    refuses={"sequence_length": "each MDS sample is one sequence"},
+    problems=problems_of_mds,
+)

@@ -21,15 +21,16 @@ from numpy.typing import NDArray
 
 from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, is_file, list_folder
+from taskcatalog.stores.format import StoreFormat, StoreOptions
 from taskcatalog.stores.id_file import IdFiles
-from taskcatalog.stores.megatron_index import MegatronIndex, check_items, read_index
+from taskcatalog.stores.megatron_index import MegatronIndex, check_items, is_index, read_index
 from taskcatalog.stores.stream_store import StreamStore
 from taskcatalog.vocabulary import Vocabulary
 
 _PIECE = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.bin")
 
 
-def find_index(path: AnyPath) -> AnyPath | None:
+def _find_index(path: AnyPath) -> AnyPath | None:
     """The ``.idx`` of a dataset that is named by it, by its ``.bin``, or by what is common to both."""
     if not path.name:  # the folder that one is in
         return None
@@ -45,16 +46,22 @@ def find_index(path: AnyPath) -> AnyPath | None:
 def whole_of_piece(path: AnyPath) -> AnyPath | None:
     """The ``.idx`` of the dataset of which a ``.bin`` is one piece, where it is there."""
     match = _PIECE.fullmatch(path.name)
-    return find_index(path.with_name(f"{match[1]}.idx")) if match else None
+    return _find_index(path.with_name(f"{match[1]}.idx")) if match else None
 
 
-def open_megatron(
-    path: AnyPath, index_path: AnyPath, sequence_length: int | None, vocabulary: Vocabulary | None
-) -> StreamStore:
-    """The dataset of an ``.idx``. Without a ``sequence_length``, rows of one length are sequences.
+def _detect(path: AnyPath, options: StoreOptions) -> bool:
+    """``--id-dtype`` is for the ``.bin`` alone, where what lies beside it is no index."""
+    index = _find_index(path)
+    return index is not None and not (options.id_dtype and not is_index(index))
+
+
+def _open(path: AnyPath, options: StoreOptions, vocabulary: Vocabulary | None) -> StreamStore:
+    """The dataset of an ``.idx``. Without a sequence length, rows of one length are sequences.
 
     Raises InputError where the index is damaged, or the ``.bin`` is missing or shorter than the index says.
     """
+    index_path = _find_index(path)
+    assert index_path is not None
     index = read_index(index_path)
     files = _bin_files(index_path)
     ids = IdFiles(files, index.dtype)
@@ -64,7 +71,7 @@ def open_megatron(
         path,
         ids if survey.in_order else _ItemIds(index, ids),
         survey.n_tokens,
-        sequence_length=sequence_length or rows,
+        sequence_length=options.sequence_length or rows,
         vocabulary=vocabulary,
         files=[index_path, *files],
         layout="megatron",
@@ -115,3 +122,16 @@ def _bin_files(index_path: AnyPath) -> Sequence[AnyPath]:
 def _piece(path: AnyPath, stem: str) -> re.Match[str] | None:
     match = _PIECE.fullmatch(path.name)
     return match if match and match[1] == stem else None
+
+
+MEGATRON = StoreFormat(
+    name="a Megatron dataset",
+    found_by="`.bin` and `.idx`",
+    notes="both index versions; one in pieces, `…-00000-of-00020.bin`, is opened by the name of the whole",
+    detect=_detect,
+    open=_open,
+    refuses={
+        "column": "a Megatron dataset has no columns",
+        "id_dtype": "a Megatron dataset has its own type of ids",
+    },
+)

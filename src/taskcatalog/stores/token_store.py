@@ -29,6 +29,7 @@ from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.parts import problem_of, wrong_size
 from taskcatalog.runs.stage import NUMBER, Stage
 from taskcatalog.storage import AnyPath, is_remote, open_to_read
+from taskcatalog.stores.format import StoreFormat, StoreOptions
 from taskcatalog.stores.id_file import IdFiles, side_by_side
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.stores.store import Sequences, uniform_ends
@@ -202,3 +203,25 @@ def fingerprint_of(ledger: Ledger) -> str:
             if name.endswith(".bin"):
                 digest.update(facts["sha256"].encode())
     return digest.hexdigest()
+
+
+def _detect(path: AnyPath, options: StoreOptions) -> bool:  # noqa: ARG001 a format's detect
+    return Ledger.exists(path) and Ledger.read(path).stage == STAGE.name
+
+
+def _open(path: AnyPath, options: StoreOptions, vocabulary: Vocabulary | None) -> TokenStore:  # noqa: ARG001
+    return TokenStore(path, options.sequence_length)
+
+
+TOKEN_STORE = StoreFormat(
+    name="a token store",
+    found_by="`ledger.json`",
+    notes="made by `tokenize` or `convert`; has its tokenizer",
+    detect=_detect,
+    open=_open,
+    refuses={
+        "tokenizer": "a token store has its own tokenizer",
+        "id_dtype": "a token store has its own type of ids",
+        "column": "a token store has no columns",
+    },
+)

@@ -4,9 +4,9 @@ from taskcatalog.errors import InputError
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.stage import ledger_beside
 from taskcatalog.storage import AnyPath, is_file, is_folder
-from taskcatalog.stores.mds import problems_of_mds
-from taskcatalog.stores.mds_format import has_index
-from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.format import StoreOptions
+from taskcatalog.stores.formats import format_at
+from taskcatalog.stores.open_store import open_store
 from taskcatalog.stores.store import check_ids, stretches
 
 _SEQUENCES_AT_ONCE = 1_024
@@ -28,7 +28,8 @@ def verify_store(path: AnyPath, options: StoreOptions | None = None) -> list[str
             return problems
     elif is_file(path / "tokenizer.json") and is_folder(path / "tokens"):
         return [f"{path}: holds the files of a token store, but no ledger.json that tells them: restore it"]
-    if has_index(path) and (problems := problems_of_mds(path)):
+    found = format_at(path, options or StoreOptions())
+    if found and (problems := found.problems(path)):
         return problems
     store = open_store(path, options)
     try:

@@ -1,0 +1,51 @@
+"""What a store that does not describe itself must be told, and what a format of stores says of itself.
+
+A format is one file beside this one, and one line in ``formats``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from taskcatalog.settings import Between, Settings
+from taskcatalog.storage import AnyPath
+from taskcatalog.stores.store import Store
+from taskcatalog.vocabulary import Vocabulary
+
+IdType = Literal["uint16", "int32", "uint32", "int64", "uint64"]
+LENGTH = Between(1, 2**31 - 1)
+"""Of a sequence: places in one are numbers of 32 bits in tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions(Settings):
+    """What a store that does not describe itself must be told."""
+
+    tokenizer: str | None = None
+    """Name or path, for all but a token store: without one the ids have no text."""
+    sequence_length: Annotated[int | None, LENGTH] = None
+    """Tokens that a model sees together. A token store knows its own, an MDS sample is one sequence, and so are
+    the rows of a Megatron dataset where all are of one length; 2,048 for the rest if not given."""
+    id_dtype: IdType | None = None
+    """Type of the ids in a flat file, in MDS columns of bytes, and in datatrove's files where nothing tells it;
+    uint16 if not given."""
+    column: str | None = None
+    """Of an MDS folder, the column that holds the ids, where there are others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreFormat:
+    """How stores of one kind are known and opened."""
+
+    name: str
+    """With its article, as a message says it."""
+    found_by: str
+    """What people know it by, and what is read of it: a row of the table in docs/corpora.md."""
+    notes: str
+    detect: Callable[[AnyPath, StoreOptions], bool]
+    open: Callable[[AnyPath, StoreOptions, Vocabulary | None], Store]
+    """Raises InputError where it is damaged, SettingsError where an option does not fit what it is."""
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    """Options that it takes none of, and why."""
+    problems: Callable[[AnyPath], list[str]] = lambda path: []  # noqa: ARG005
+    """What ``verify`` finds besides what a reader of all sequences meets, one line each."""
