@@ -112,15 +112,12 @@ def datatrove(flat: Path, folder: Path) -> Path:
     return folder
 
 
-def megatron(length: int, shuffled: bool = False) -> Callable[[Path, Path], Path]:
+def megatron(length: int) -> Callable[[Path, Path], Path]:
     def write(flat: Path, folder: Path) -> Path:
         shutil.copyfile(flat, folder / "ids.bin")
         n_ids = flat.stat().st_size // 2
         starts = np.arange(0, n_ids, length)
         lengths = np.minimum(starts + length, n_ids) - starts
-        if shuffled:
-            order = np.random.default_rng(0).permutation(len(starts))
-            starts, lengths = starts[order], lengths[order]
         with (folder / "ids.idx").open("wb") as index:
             index.write(b"MMIDIDX\0\0" + struct.pack("<QBQQ", 1, 8, len(starts), len(starts) + 1))
             for array, dtype in ((lengths, "<i4"), (2 * starts, "<i8"), (np.arange(len(starts) + 1), "<i8")):
@@ -176,7 +173,6 @@ KINDS = {
     "token store": Kind(converted(format="bin"), _UINT16, largest_in("*.bin", "<u2")),
     "Megatron documents": Kind(megatron(_ITEM), tc.StoreOptions(sequence_length=2_048), largest_in("*.bin", "<u2")),
     "Megatron rows": Kind(megatron(2_049), _UINT16, largest_in("*.bin", "<u2")),
-    "Megatron, items shuffled": Kind(megatron(_ITEM, shuffled=True), _UINT16, largest_in("*.bin", "<u2")),
     "datatrove": Kind(datatrove, _UINT16, largest_in("*.ds", "<u2")),
     "MDS raw": Kind(converted(format="mds", compression="none"), _UINT16, largest_in_raw_shards),
     "MDS zstd": Kind(converted(format="mds", compression="zstd"), _UINT16, largest_in_zstd_shards),

@@ -18,6 +18,7 @@ from taskcatalog.storage import AnyPath, upload
 from taskcatalog.stores import id_file
 from taskcatalog.stores.formats import FORMATS
 from taskcatalog.stores.id_file import IdFiles, NumberFile
+from taskcatalog.stores.sequence_range import SequenceRange
 from taskcatalog.stores.store import Store, check_ids
 from taskcatalog.stores.token_store import STAGE
 from test_megatron import random_dataset
@@ -219,7 +220,7 @@ def test_options_that_do_not_fit(tmp_path: Path, demo_data: Path) -> None:
 
 def test_names_of_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a name with dots, from the folder itself, and names of nothing."""
-    random_dataset(tmp_path / "set", 3)
+    assert random_dataset(tmp_path / "set", 9)
     for suffix in (".bin", ".idx"):
         (tmp_path / f"set{suffix}").rename(tmp_path / f"gpt.v1.2{suffix}")
     store = tc.open_store(tmp_path / "gpt.v1.2.idx")
@@ -242,7 +243,7 @@ def test_names_of_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_remote_numbers(tmp_path: Path, remote: UPath) -> None:
-    """Any stretch, and many at once, also of numbers that lie across blocks."""
+    """Any range, also of numbers that lie across blocks."""
     numbers = np.random.default_rng(1).integers(0, 2**40, 5_000).astype("<i8")
     (tmp_path / "a").write_bytes(b"head" + numbers.tobytes())
     upload(tmp_path / "a", remote / "a")
@@ -251,12 +252,6 @@ def test_remote_numbers(tmp_path: Path, remote: UPath) -> None:
         file = NumberFile(path, "<i8", 4, 4_900)
         for first, last in [(0, 4_900), (0, 0), *np.sort(generator.integers(0, 4_901, (50, 2))).tolist()]:
             assert file.read(first, last).tolist() == numbers[first:last].tolist()
-        starts, lengths = generator.integers(0, 4_800, 200), generator.integers(0, 100, 200)
-        ends = np.cumsum(lengths)
-        target = np.zeros(ends[-1], "<i8")
-        file.copy(starts, lengths, target, ends - lengths)
-        expected = [numbers[start : start + n] for start, n in zip(starts, lengths, strict=True)]
-        assert target.tolist() == np.concatenate(expected).tolist()
         with pytest.raises(InputError, match=r"a: has 40004 bytes, not 40012: the file is cut off"):
             NumberFile(path, "<i8", 4, 5_001)
 
@@ -282,16 +277,16 @@ def test_remote_flat_files(tmp_path: Path, remote: UPath, id_type: Any) -> None:
 
 
 def test_remote_megatron(tmp_path: Path, remote: UPath) -> None:
-    for seed in range(40):
-        random_dataset(tmp_path / f"{seed}", seed)
-    for i in range(3):  # the .bin of the last in pieces
-        raw = (tmp_path / "39.bin").read_bytes()
-        (tmp_path / f"39-0000{i}-of-00003.bin").write_bytes(raw[i * 64 : (i + 1) * 64 if i < 2 else None])
+    seeds = [seed for seed in range(60) if random_dataset(tmp_path / f"{seed}", seed)]
+    parted = max(seeds, key=lambda seed: (tmp_path / f"{seed}.bin").stat().st_size)
+    for i in range(3):  # one .bin in pieces
+        raw = (tmp_path / f"{parted}.bin").read_bytes()
+        (tmp_path / f"{parted}-0000{i}-of-00003.bin").write_bytes(raw[i * 64 : (i + 1) * 64 if i < 2 else None])
     upload_all(tmp_path, remote)
-    remote.fs.rm((remote / "39.bin").path)
-    for seed in range(40):
+    remote.fs.rm((remote / f"{parted}.bin").path)
+    for seed in seeds:
         here, there = (tc.open_store(f"{folder}/{seed}.idx") for folder in (tmp_path, remote))
-        same_stores(here, there, same_files=seed < 39)
+        same_stores(here, there, same_files=seed != parted)
 
 
 def test_remote_datatrove(tmp_path: Path, remote: UPath) -> None:
@@ -449,6 +444,32 @@ def is_same_json(damaged: bytes, raw: bytes) -> bool:
         return bool(json.loads(damaged) == json.loads(raw))
     except ValueError:
         return False
+
+
+@pytest.mark.parametrize("length", [1, 7, 3_000_000, 5_000_000])
+def test_ranges_of_sequences(tmp_path: Path, length: int) -> None:
+    """Read at once or some at a time, where these are many and where one is larger than what is read at once."""
+    ids = np.random.default_rng(length).integers(0, 60_000, 9_000_000, np.uint16)
+    ids.tofile(tmp_path / "a.bin")
+    store = tc.open_store(tmp_path / "a.bin", tc.StoreOptions(sequence_length=length))
+    for start, stop in ((0, store.n_sequences), (1, store.n_sequences - 1), (1, 1)):
+        expected = ids[start * length : stop * length]
+        assert np.array_equal(SequenceRange(store, start, stop).read_whole().tokens, expected)
+        some = list(SequenceRange(store, start, stop).read())
+        assert np.array_equal(np.concatenate([np.zeros(0, np.uint16), *(each.tokens for each in some)]), expected)
+        assert sum(len(each.ends) for each in some) == stop - start
+        assert all(len(each.tokens) <= max(1 << 22, length) for each in some)
+
+
+def test_ranges_of_sequences_check_their_ids(tmp_path: Path, demo_data: Path) -> None:
+    ids = np.zeros(100, np.uint16)
+    ids[57] = 65_535
+    ids.tofile(tmp_path / "a.bin")
+    store = tc.open_store(tmp_path / "a.bin", tc.StoreOptions(sequence_length=10, tokenizer=str(demo_data)))
+    assert SequenceRange(store, 0, 5).read_whole().tokens.tolist() == [0] * 50
+    for read in (lambda: SequenceRange(store, 3, 8).read_whole(), lambda: list(SequenceRange(store, 3, 8).read())):
+        with pytest.raises(InputError, match=r"a.bin: sequence 5, token 7: id 65535 is beyond the vocabulary"):
+            read()
 
 
 def test_the_docs_list_every_format() -> None:

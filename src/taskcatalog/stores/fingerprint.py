@@ -35,7 +35,7 @@ def _digest(block: tuple[AnyPath, int, int]) -> bytes:
 def _blocks(files: Sequence[AnyPath], sizes: Sequence[int]) -> Iterator[tuple[AnyPath, int, int]]:
     """Up to 64 blocks of a file, fewer where there are many files, but one at least.
 
-    Each is the last of its stretch of the file: what formats put in front tells less.
+    Each is the last of its share of the file: what formats put in front tells less.
     """
     in_file = max(1, min(_BLOCKS_OF_A_FILE, _BLOCKS // max(1, len(files))))
     for path, size in zip(files, sizes, strict=True):

@@ -1,4 +1,4 @@
-"""Files of numbers, little-endian and of one type, of which any stretch can be read.
+"""Files of numbers, little-endian and of one type, of which any range can be read.
 
 A local file is mapped into memory and read without a copy. A remote one is read in aligned blocks, of which
 the last few are kept, so that a reader who goes on where it stopped fetches nothing twice.
@@ -61,7 +61,7 @@ class BlockCache:
 
 
 class NumberFile:
-    """Numbers of one type in a file, or in a stretch of it."""
+    """Numbers of one type in a file, or in a range of it."""
 
     def __init__(
         self,
@@ -98,23 +98,6 @@ class NumberFile:
             return self._map(start, stop)
         first, last = (self._first_byte + i * self.dtype.itemsize for i in (start, stop))
         return np.frombuffer(self._cache.read(self.path, self._size, first, last), self.dtype)
-
-    def copy(
-        self,
-        starts: NDArray[np.int64],
-        lengths: NDArray[np.int64],
-        target: NDArray[Any],
-        target_starts: NDArray[np.int64],
-    ) -> None:
-        """Copies stretches of the file to places in ``target``. All arrays but that are (stretches,)."""
-        if isinstance(self.path, Path):
-            from taskcatalog.stores.kernels import copy_stretches
-
-            copy_stretches(self._map(0, self._count), starts, lengths, target, target_starts)
-            return
-        for i in np.argsort(starts).tolist():  # in the order of the file, so that no block is fetched twice
-            first, begin = int(starts[i]), int(target_starts[i])
-            target[begin : begin + int(lengths[i])] = self.read(first, first + int(lengths[i]))
 
     def _map(self, start: int, stop: int) -> NDArray[Any]:
         """Mapped anew each time, so that what is not used any more is no memory of this process."""
@@ -155,30 +138,14 @@ class IdFiles:
                 break
             pieces.append(self._files[i].read(max(start - begin, 0), min(stop - begin, len(self._files[i]))))
         if len(pieces) == 1:
-            return self._as_ids(pieces[0], lambda at: start + at)
-        return self._as_ids(np.concatenate([np.zeros(0, self.dtype), *pieces]), lambda at: start + at)
+            return self._as_ids(pieces[0], start)
+        return self._as_ids(np.concatenate([np.zeros(0, self.dtype), *pieces]), start)
 
-    def gather(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[Any]:
-        """The ids of stretches, one stretch after the other, as uint16 or uint32. Raises InputError as ``read`` does.
-
-        Of a remote file, every block is fetched in which a stretch lies.
-        """
-        ends = np.cumsum(lengths)
-        numbers = np.empty(int(ends[-1]) if len(ends) else 0, self.dtype)
-        for file, file_end in zip(self._files, self.ends.tolist(), strict=True):
-            # A stretch may cross the end of a file: each file gives what it has of it.
-            begins = np.maximum(starts, file_end - len(file))
-            inside = np.minimum(starts + lengths, file_end) - begins
-            there = np.flatnonzero(inside > 0)
-            places = (ends - lengths + begins - starts)[there]
-            file.copy((begins - (file_end - len(file)))[there], inside[there], numbers, places)
-        return self._as_ids(numbers, lambda at: _place_in_stretches(starts, ends, at))
-
-    def _as_ids(self, numbers: NDArray[Any], place_of: Callable[[int], int]) -> NDArray[Any]:
-        """``place_of`` tells where in the files a number lies, by its index."""
+    def _as_ids(self, numbers: NDArray[Any], start: int) -> NDArray[Any]:
+        """``start`` is where in the files the numbers begin."""
         bad = _first_bad(numbers)
         if bad is not None:
-            place = place_of(bad)
+            place = start + bad
             i = int(np.searchsorted(self.ends, place, side="right"))
             raise InputError(
                 f"{self._files[i].path}: the id at place {place - int(self.ends[i]) + len(self._files[i])} is "
@@ -200,8 +167,3 @@ def _first_bad(numbers: NDArray[Any]) -> int | None:
     if (signed and numbers.min(initial=0) < 0) or (wide and numbers.max(initial=0) > _LARGEST_ID):
         return int(np.argmax((numbers < 0) | (numbers > _LARGEST_ID)))
     return None
-
-
-def _place_in_stretches(starts: NDArray[np.int64], ends: NDArray[np.int64], at: int) -> int:
-    i = int(np.searchsorted(ends, at, side="right"))
-    return int(starts[i] + at - (ends[i - 1] if i else 0))

@@ -1,4 +1,4 @@
-"""Compiled copying of many short stretches. Imported where it is used: numba takes its time to load."""
+"""Compiled copying of many short values. Imported where it is used: numba takes its time to load."""
 
 from typing import Any
 
@@ -15,11 +15,3 @@ def copy_values(raw: Any, starts: Any, sizes: Any, target: Any) -> None:
         for j in range(len(value)):  # compiled to a copy of whole blocks, which an assignment of slices is not
             place[j] = value[j]
         at += sizes[i]
-
-
-@compiled
-def copy_stretches(source: Any, starts: Any, lengths: Any, target: Any, target_starts: Any) -> None:
-    """Copies stretches of one array to places in another. Starts and lengths are (stretches,)."""
-    for i in range(len(starts)):
-        copied = source[starts[i] : starts[i] + lengths[i]]
-        target[target_starts[i] : target_starts[i] + lengths[i]] = copied

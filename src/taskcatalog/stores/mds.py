@@ -114,7 +114,7 @@ class MdsStore:
             begin = int(self._ends[i]) - self._shards[i].n_samples
             if begin >= stop:
                 break
-            places = _stretch(self._opened(i), max(start - begin, 0), stop - begin)
+            places = _samples(self._opened(i), max(start - begin, 0), stop - begin)
             sizes = places.sizes // self._dtype.itemsize
             lengths[n_read : n_read + len(sizes)] = sizes
             n_read += len(sizes)
@@ -261,7 +261,7 @@ def _bytes_of_values(shard: Shard) -> int:
     return max(0, shard.raw.n_bytes - shard.header_bytes - 4 * shard.n_samples - shard.config_bytes)
 
 
-def _stretch(places: Places, first: int, stop: int) -> Places:
+def _samples(places: Places, first: int, stop: int) -> Places:
     return Places(places.raw, places.starts[first:stop], places.sizes[first:stop])
 
 

@@ -9,21 +9,17 @@ What is a sequence depends on the items:
   2,049 ids, 2,048 inputs and the last target. A sequence length that is given cuts the stream instead.
 
 A ``.bin`` may be in pieces, ``NAME-00000-of-00020.bin`` and so on, as Pythia's is published; rows may cross
-their ends. Items may lie anywhere in the ``.bin``; those that follow one another are read without a copy.
+their ends.
 """
 
 import re
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, is_file, list_folder
 from taskcatalog.stores.format import StoreFormat, StoreOptions
 from taskcatalog.stores.id_file import IdFiles
-from taskcatalog.stores.megatron_index import MegatronIndex, check_items, is_index, read_index
+from taskcatalog.stores.megatron_index import check_items, is_index, read_index
 from taskcatalog.stores.stream_store import StreamStore
 from taskcatalog.vocabulary import Vocabulary
 
@@ -69,7 +65,7 @@ def _open(path: AnyPath, options: StoreOptions, vocabulary: Vocabulary | None) -
     rows = survey.item_length if index.n_items > 1 and survey.item_length != 1 else None
     return StreamStore(
         path,
-        ids if survey.in_order else _ItemIds(index, ids),
+        ids,
         survey.n_tokens,
         sequence_length=options.sequence_length or rows,
         vocabulary=vocabulary,
@@ -77,27 +73,6 @@ def _open(path: AnyPath, options: StoreOptions, vocabulary: Vocabulary | None) -
         layout="megatron",
         document_starts=index.document_starts,
     )
-
-
-class _ItemIds:
-    """The ids of items that do not lie in order, as one stream.
-
-    Of a remote file, each read fetches all blocks in which its items lie: slow where neighbours lie far apart.
-    """
-
-    def __init__(self, index: MegatronIndex, ids: IdFiles) -> None:
-        self.dtype = index.dtype
-        self._index = index
-        self._ids = ids
-
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        bounds = self._index.bounds
-        first = int(np.searchsorted(bounds, start, side="right")) - 1
-        last = max(first, int(np.searchsorted(bounds, stop)))
-        # Of the first item and the last, what is within.
-        clipped = np.clip(bounds[first : last + 1], start, stop)
-        places = self._index.places[first:last] + clipped[:-1] - bounds[first:last]
-        return self._ids.gather(places, clipped[1:] - clipped[:-1])
 
 
 def _bin_files(index_path: AnyPath) -> Sequence[AnyPath]:

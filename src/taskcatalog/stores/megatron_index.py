@@ -12,7 +12,8 @@ Two formats are read, both little-endian:
 
 The document index holds the first item of each document and one end more. Where it holds nothing but a 0,
 as that of Pythia's training order does, no document is known. Left out: the modes, items of more than one
-dimension, and fairseq's own older index, which knows no documents and whose ids are shifted by one.
+dimension, items that do not lie one after the other, which no builder writes, and fairseq's own older index, which
+knows no documents and whose ids are shifted by one.
 """
 
 import struct
@@ -36,7 +37,7 @@ _FLOAT_CODES = (6, 7)
 _ITEMS_AT_ONCE = 1 << 21
 
 Items = Callable[[int, int], tuple[NDArray[np.int64], NDArray[np.int64]]]
-"""Lengths and places, in ids, of the items of a stretch."""
+"""Lengths and places, in ids, of the items from one to another."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class MegatronIndex:
     documents: NumberFile
     """First item of each document, and one end more."""
 
-    def stretches(self) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-        """The number of the first item, lengths and places, for one stretch of items after the other."""
+    def batches(self) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """The number of the first item, lengths and places, for one batch of items after the other."""
         for first, last in stretches(self.n_items, _ITEMS_AT_ONCE):
             yield first, *self.items(first, last)
 
@@ -60,17 +61,9 @@ class MegatronIndex:
     def bounds(self) -> NDArray[np.int64]:
         """Where each item begins in the stream of all items, and where the last one ends: 8 bytes an item."""
         bounds = np.zeros(self.n_items + 1, np.int64)
-        for first, lengths, _ in self.stretches():
+        for first, lengths, _ in self.batches():
             bounds[first + 1 : first + 1 + len(lengths)] = bounds[first] + np.cumsum(lengths)
         return bounds
-
-    @cached_property
-    def places(self) -> NDArray[np.int64]:
-        """Where each item begins in the ``.bin``, in ids: 8 bytes an item."""
-        places = np.zeros(self.n_items, np.int64)
-        for first, _, found in self.stretches():
-            places[first : first + len(found)] = found
-        return places
 
     def document_starts(self) -> NDArray[np.int64] | None:
         """Where each document begins in the stream of all items; None where the index knows no documents.
@@ -98,8 +91,6 @@ class Survey:
     n_tokens: int
     item_length: int | None
     """Of every item, where all have one."""
-    in_order: bool
-    """Whether each item begins where the one before it ends, the first at 0."""
 
 
 def read_index(path: AnyPath) -> MegatronIndex:
@@ -122,17 +113,17 @@ def is_index(path: AnyPath) -> bool:
 
 
 def check_items(index: MegatronIndex, n_ids: int) -> Survey:
-    """Looks at all items. Raises InputError where one is not within the ``n_ids`` ids of the ``.bin``."""
-    n_tokens, shortest, longest, in_order = 0, None, None, True
-    for first, lengths, places in index.stretches():
+    """Looks at all items. Raises InputError where one is not within the ``n_ids`` ids of the ``.bin``, or does not
+    begin where the one before it ends."""
+    n_tokens, shortest, longest = 0, None, None
+    for first, lengths, places in index.batches():
         _check_within(index.path, first, lengths, places, n_ids)
-        begins = n_tokens + np.cumsum(lengths) - lengths
-        in_order = in_order and bool(np.array_equal(begins, places))
+        _check_order(index.path, first, n_tokens + np.cumsum(lengths) - lengths, places)
         n_tokens += int(lengths.sum())
         low, high = int(lengths.min()), int(lengths.max())
         shortest = low if shortest is None else min(shortest, low)
         longest = high if longest is None else max(longest, high)
-    return Survey(n_tokens=n_tokens, item_length=longest if longest == shortest else None, in_order=in_order)
+    return Survey(n_tokens=n_tokens, item_length=longest if longest == shortest else None)
 
 
 def _check_within(path: AnyPath, first: int, lengths: NDArray[np.int64], places: NDArray[np.int64], n_ids: int) -> None:
@@ -142,6 +133,15 @@ def _check_within(path: AnyPath, first: int, lengths: NDArray[np.int64], places:
         raise InputError(
             f"{path}: item {first + at} has {lengths[at]} ids from place {places[at]} on, and the .bin holds {n_ids}: "
             "the .bin is cut off or the index is damaged"
+        )
+
+
+def _check_order(path: AnyPath, first: int, begins: NDArray[np.int64], places: NDArray[np.int64]) -> None:
+    if not np.array_equal(begins, places):
+        at = int(np.argmax(begins != places))
+        raise InputError(
+            f"{path}: item {first + at} begins at id {places[at]} of the .bin, not at {begins[at]}, where the items "
+            "before it end: only items that lie one after the other are read: write both files anew in that order"
         )
 
 

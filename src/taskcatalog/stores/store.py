@@ -29,7 +29,7 @@ class Sequences:
 
 
 class Store(Protocol):
-    """A tokenized corpus: a row of sequences, readable in any stretch."""
+    """A tokenized corpus: a row of sequences, of which any range is read."""
 
     path: AnyPath
     vocabulary: Vocabulary | None

@@ -20,7 +20,7 @@ DocumentStarts = Callable[[], NDArray[np.int64] | None]
 
 
 class Ids(Protocol):
-    """A row of ids, readable in any stretch as uint16 or uint32."""
+    """A row of ids, of which any range is read as uint16 or uint32."""
 
     dtype: np.dtype[Any]
     """How they are stored."""
