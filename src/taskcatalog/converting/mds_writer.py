@@ -144,11 +144,11 @@ def _moved(entry: Entry, folder: str) -> Entry:
 
 
 def _samples(sequences: Iterable[Sequences], layout: MdsLayout) -> Iterator[bytes]:
-    for stretch in sequences:
-        ids = stretch.tokens.astype(layout.ids.newbyteorder("<"), copy=False)
+    for some in sequences:
+        ids = some.tokens.astype(layout.ids.newbyteorder("<"), copy=False)
         raw = ids.tobytes()
         start = 0
-        for end in (stretch.ends * layout.ids.itemsize).tolist():
+        for end in (some.ends * layout.ids.itemsize).tolist():
             yield struct.pack("<I", end - start) + raw[start:end]
             start = end
 

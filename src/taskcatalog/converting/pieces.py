@@ -1,4 +1,4 @@
-"""Cuts a store into pieces, ranges of sequences that are converted one by one, and reads them a stretch at a time."""
+"""Cuts a store into pieces, ranges of sequences that are converted one by one, and reads them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ import numpy as np
 
 from taskcatalog.errors import InputError
 from taskcatalog.stores.mds import MdsStore
-from taskcatalog.stores.store import Sequences, Store, check_ids, stretches
+from taskcatalog.stores.sequence_range import SequenceRange, typical_length
+from taskcatalog.stores.store import Sequences, Store
 
-_TOKENS_AT_ONCE = 1 << 22
 _PIECES = 64
 _SMALLEST_PIECE = 1 << 18
 _LARGEST_PIECE = 1 << 27
@@ -25,12 +25,8 @@ class Piece:
     stop: int
 
     def read(self) -> Iterator[Sequences]:
-        """All of it, in stretches that memory holds. Raises InputError for an id beyond the vocabulary."""
-        at_once = max(1, _TOKENS_AT_ONCE // typical_length(self.store))
-        for start, stop in stretches(self.stop - self.first, at_once):
-            sequences = self.store.read(self.first + start, self.first + stop)
-            check_ids(self.store, sequences, self.first + start)
-            yield sequences
+        """All of it, in ranges that memory holds. Raises InputError for an id beyond the vocabulary."""
+        yield from SequenceRange(self.store, self.first, self.stop).read()
 
     def read_as_one_stream(self) -> Iterator[Sequences]:
         """The same, for formats that cannot say where a sequence ends.
@@ -54,12 +50,6 @@ def sequences_in_piece(store: Store) -> int:
     """How many sequences make a piece: enough pieces for many workers, none too small or too large."""
     n_tokens = min(max(store.n_tokens // _PIECES, _SMALLEST_PIECE), _LARGEST_PIECE)
     return max(1, n_tokens // typical_length(store))
-
-
-def typical_length(store: Store) -> int:
-    """Tokens of a sequence; where sequences differ, of the first one or their mean, whichever is more."""
-    mean = store.n_tokens // store.n_sequences if isinstance(store, MdsStore) and store.n_sequences else 1
-    return max(store.identity.sequence_length, mean)
 
 
 def tokens_left_over(store: Store) -> int:

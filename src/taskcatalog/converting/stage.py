@@ -25,7 +25,7 @@ from taskcatalog.converting.mds_writer import (
     write_index,
     write_shards,
 )
-from taskcatalog.converting.pieces import Piece, cut_into_pieces, tokens_left_over, typical_length
+from taskcatalog.converting.pieces import Piece, cut_into_pieces, tokens_left_over
 from taskcatalog.converting.token_store_writer import write_token_store
 from taskcatalog.errors import SettingsError
 from taskcatalog.runs.destination import Destination, check_apart, destination
@@ -35,6 +35,7 @@ from taskcatalog.settings import Between, Settings
 from taskcatalog.sizes import worker_count
 from taskcatalog.storage import AnyPath
 from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.sequence_range import typical_length
 from taskcatalog.stores.store import Sequences, Store, unchanged
 
 _SHARD = f"{NUMBER}/shard.{NUMBER}.mds"

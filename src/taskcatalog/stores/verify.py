@@ -7,9 +7,7 @@ from taskcatalog.storage import AnyPath, is_file, is_folder
 from taskcatalog.stores.format import StoreOptions
 from taskcatalog.stores.formats import format_at
 from taskcatalog.stores.open_store import open_store
-from taskcatalog.stores.store import check_ids, stretches
-
-_SEQUENCES_AT_ONCE = 1_024
+from taskcatalog.stores.sequence_range import SequenceRange
 
 
 def verify_store(path: AnyPath, options: StoreOptions | None = None) -> list[str]:
@@ -33,8 +31,8 @@ def verify_store(path: AnyPath, options: StoreOptions | None = None) -> list[str
         return problems
     store = open_store(path, options)
     try:
-        for first, last in stretches(store.n_sequences, _SEQUENCES_AT_ONCE):
-            check_ids(store, store.read(first, last), first)
+        for _ in SequenceRange(store, 0, store.n_sequences).read():
+            pass  # reading looks at all
     except InputError as error:
         return [str(error)]
     return []
