@@ -2,9 +2,10 @@
 
     python benchmarks/reading.py [--megabytes 512] [--repeats 3]
 
-Each store is written here, from ids of a skewed distribution, and is in the page cache when it is read. Ours is
-``store.read`` and the largest id of what it gives; plain is the largest number in the same files, memory-mapped,
-or for compressed shards, of what the decompressor makes of them. Rates are of ids as a stage gets them.
+Each store is written here, from ids of a skewed distribution or, for a token store, from text, and is in the page
+cache when it is read. Ours is ``store.read`` and the largest id of what it gives; plain is the largest number in the
+same files, memory-mapped, or for compressed shards, of what the decompressor makes of them. Rates are of ids as a stage
+gets them.
 """
 
 import argparse
@@ -25,12 +26,15 @@ from real_text import MODEL, SEQUENCE_LENGTH
 
 import taskcatalog as tc
 from taskcatalog.converting.stage import ConvertSettings, convert
+from taskcatalog.embedded.standard_library import standard_library_sources
 from taskcatalog.stores.store import Store, stretches
 
 _TOKENS_AT_ONCE = 1 << 26
 _WORKERS = 2
 _IDS = 8_192
 _ITEM = 1_000
+_CHARACTERS = 3
+"""To a token."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,11 @@ def main() -> None:
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as name:
         flat, folder = Path(name) / "ids.bin", Path(name) / "store"
-        largest = write_ids(flat, options.megabytes)
+        write_ids(flat, options.megabytes)
         for kind, how in KINDS.items():
             folder.mkdir()
             path = how.write(flat, folder)
+            largest = how.plain(folder)
             at_once = max(1, _TOKENS_AT_ONCE // tc.open_store(path, how.options).identity.sequence_length)
             ours, plain = [], []
             for _ in range(options.repeats + 1):  # the first puts the files into the page cache
@@ -83,17 +88,14 @@ def read_all(store: Store, at_once: int) -> int:
     return max(int(store.read(a, b).tokens.max()) for a, b in stretches(store.n_sequences, at_once))
 
 
-def write_ids(flat: Path, megabytes: int) -> int:
-    """Whole sequences of uint16 ids, low ones far more often, in documents of 1,000; returns the largest."""
+def write_ids(flat: Path, megabytes: int) -> None:
+    """Whole sequences of uint16 ids, low ones far more often, in documents of 1,000."""
     generator = np.random.default_rng(0)
-    largest = 0
     with flat.open("wb") as file:
         for _ in range(megabytes):
             ids = 1 + ((_IDS - 2) * generator.random(1 << 19, np.float32) ** 4).astype(np.uint16)
             ids[::_ITEM] = 0  # the end-of-text id
-            largest = max(largest, int(ids.max()))
             ids.tofile(file)
-    return largest
 
 
 def as_type(dtype: str) -> Callable[[Path, Path], Path]:
@@ -136,6 +138,17 @@ def converted(**settings: Any) -> Callable[[Path, Path], Path]:
     return write
 
 
+def token_store(flat: Path, folder: Path) -> Path:
+    """Of text, for its index of documents: about as many tokens as the flat file has."""
+    texts = [path.read_text() for path in standard_library_sources()]
+    wanted = flat.stat().st_size // 2 * _CHARACTERS
+    lines = [json.dumps({"text": text}) for text in texts * (wanted // sum(map(len, texts)) + 1)]
+    (folder / "a.jsonl").write_text("\n".join(lines))
+    tc.tokenize(folder / "a.jsonl", folder / "store", str(MODEL), workers=_WORKERS)
+    (folder / "a.jsonl").unlink()
+    return folder / "store"
+
+
 def largest_in(pattern: str, dtype: str) -> Callable[[Path], int]:
     def plain(folder: Path) -> int:
         return max(int(np.memmap(path, dtype, "r").max()) for path in folder.rglob(pattern))
@@ -170,7 +183,7 @@ KINDS = {
     "flat uint32": Kind(as_type("<u4"), tc.StoreOptions(id_dtype="uint32"), largest_in("*.bin", "<u4")),
     "flat int32": Kind(as_type("<i4"), tc.StoreOptions(id_dtype="int32"), largest_in("*.bin", "<i4")),
     "flat int64": Kind(as_type("<i8"), tc.StoreOptions(id_dtype="int64"), largest_in("*.bin", "<i8")),
-    "token store": Kind(converted(format="bin"), _UINT16, largest_in("*.bin", "<u2")),
+    "token store": Kind(token_store, _UINT16, largest_in("*.bin", "<u2")),
     "Megatron documents": Kind(megatron(_ITEM), tc.StoreOptions(sequence_length=2_048), largest_in("*.bin", "<u2")),
     "Megatron rows": Kind(megatron(2_049), _UINT16, largest_in("*.bin", "<u2")),
     "datatrove": Kind(datatrove, _UINT16, largest_in("*.ds", "<u2")),

@@ -21,7 +21,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
 from upath import UPath
 
 import taskcatalog as tc
@@ -30,11 +29,9 @@ from helpers import answer, library_texts, refusal, tree, write_jsonl
 from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.storage import AnyPath
 from taskcatalog.stores.store import Store
-from taskcatalog.stores.token_store import TokenStore
 
 Rows = list[list[int]]
 MDS = tc.ConvertSettings(format="mds")
-BIN = tc.ConvertSettings(format="bin")
 FLAT = tc.ConvertSettings(format="flat")
 
 
@@ -73,7 +70,7 @@ def corpora(draw: st.DrawFn) -> tuple[list[int], int, int]:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     corpus=corpora(),
-    way=st.lists(st.sampled_from(["bin", "mds", "flat"]), min_size=1, max_size=3),
+    way=st.lists(st.sampled_from(["mds", "flat"]), min_size=1, max_size=3),
     size_limit=st.sampled_from([1, 300, 400, None]),
     compression=st.sampled_from(["none", "zstd", "gz:1", "snappy"]),
 )
@@ -107,8 +104,6 @@ def test_any_way_is_exact(
 
 def open_options(kind: str, dtype: Any, tokenizer: str, length: int) -> tc.StoreOptions:
     """What a store of this kind must be told."""
-    if kind == "bin":
-        return tc.StoreOptions()
     return tc.StoreOptions(tokenizer=tokenizer, id_dtype=dtype, sequence_length=length if kind == "flat" else None)
 
 
@@ -127,13 +122,13 @@ def converted(store: Path, out: AnyPath, settings: tc.ConvertSettings, **options
     return tc.convert(store, out, settings, **options)
 
 
-@pytest.mark.parametrize("to", [MDS, BIN, FLAT])
+@pytest.mark.parametrize("to", [MDS, FLAT])
 def test_same_bytes_whatever_the_workers(store: Path, tmp_path: Path, to: tc.ConvertSettings) -> None:
     for workers in (1, 2):
         (tmp_path / str(workers)).mkdir()
         converted(store, tmp_path / str(workers) / "out", to, workers=workers)
     assert tree(tmp_path / "1") == tree(tmp_path / "2")
-    assert len(tree(tmp_path / "1")) > {"mds": 10, "bin": 6, "flat": 1}[to.format]
+    assert len(tree(tmp_path / "1")) > {"mds": 10, "flat": 1}[to.format]
 
 
 def shards_by_hand(folder: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -206,74 +201,6 @@ def test_ngrams_of_mds_and_flat_are_the_same(store: Path, demo_data: Path, tmp_p
     assert ledgers[0] != ledgers[1], "they name their stores"
 
 
-def test_documents_begin_where_they_did(store: Path, tmp_path: Path, demo_data: Path) -> None:
-    """From a store that has an index of them, and from one where only end-of-text ids tell."""
-    converted(store, tmp_path / "flat.bin", FLAT)
-    options = tc.StoreOptions(tokenizer=str(demo_data), sequence_length=256)
-    whole = tc.open_store(store)
-    starts = whole.read(0, whole.n_sequences).document_starts
-    assert starts is not None
-    for source, needed in ((store, None), (tmp_path / "flat.bin", options)):
-        out = tmp_path / f"from {source.name}"
-        tc.convert(source, out, BIN, options=needed)
-        made = TokenStore(out)
-        made_starts = made.read(0, made.n_sequences).document_starts
-        assert made_starts is not None
-        assert made_starts.tolist() == starts.tolist()
-        index = made.documents(0, made.n_tokens).to_pylist()
-        assert [row["n_tokens"] for row in index] == np.diff(starts, append=whole.n_tokens).tolist()
-        assert [row["place"] for row in index] == list(range(1, len(starts) + 1))
-        assert {row["source"] for row in index} == {str(source) if source != store else str(store.parent / "a.jsonl")}
-        assert tc.verify(out) == []
-
-
-def test_documents_stay_what_they_were(tmp_path: Path) -> None:
-    """From one token store to another: with source, line and field, whether a document has tokens or not."""
-    lengths = [40_000, 0, 0, 3, 0, 1, 100_000, 200_000, 60_000, 7, 0]
-    for name, own in (("a.jsonl", lengths), ("b.jsonl", lengths[::-1])):
-        rows = [json.dumps({"text": "x " * n, "meta": f"{name} {n % 3}"}) for n in own]
-        (tmp_path / name).write_text("\n".join(rows) + "\n")
-    tokenizer = Tokenizer(WordLevel({"x": 0}, "x"))
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    tokenizer.save(str(tmp_path / "t.json"))
-    settings = tc.TokenizeSettings(sequence_length=16, meta="meta", separator="none")
-    store = tmp_path / "store"
-    tc.tokenize([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], store, str(tmp_path / "t.json"), settings)
-    tc.convert(store, tmp_path / "again", BIN)
-    before, after = TokenStore(store), TokenStore(tmp_path / "again")
-    assert len(list((tmp_path / "again/documents").iterdir())) == 4
-    rows = before.documents(0, before.n_tokens).to_pylist()
-    assert after.documents(0, after.n_tokens).to_pylist() == rows
-    assert [row["n_tokens"] for row in rows] == lengths + lengths[::-1]
-    assert {(row["source"], row["meta"]) for row in rows} > {(str(tmp_path / "b.jsonl"), "b.jsonl 1")}
-    assert before.describe() == after.describe() | {"source bytes": before.describe()["source bytes"]}
-
-
-def test_documents_at_the_ends_of_pieces(tmp_path: Path) -> None:
-    """End-of-text as the last token of a piece, of the store, and of nothing in between."""
-    ids = np.ones((1 << 20) + 5, np.uint16)
-    piece = 1 << 18
-    for at in (piece - 1, piece, 3 * piece - 1, len(ids) - 1):
-        ids[at] = 0
-    ids.tofile(tmp_path / "a.bin")
-    options = tc.StoreOptions(tokenizer=tokenizer_of(tmp_path, 2), sequence_length=64)
-    tc.convert(tmp_path / "a.bin", tmp_path / "store", BIN, options=options)
-    assert len(list((tmp_path / "store/tokens").iterdir())) > 3
-    made = tc.open_store(tmp_path / "store")
-    starts = made.read(0, made.n_sequences).document_starts
-    assert starts is not None
-    assert starts.tolist() == [0, piece, piece + 1, 3 * piece]
-
-
-def test_documents_that_nobody_knows(tmp_path: Path) -> None:
-    Tokenizer(WordLevel({"x": 1, "y": 0}, "x")).save(str(tmp_path / "t.json"))
-    options = tc.StoreOptions(tokenizer=str(tmp_path / "t.json"))
-    flat_file(tmp_path / "a.bin", [0, 1, 0], 2)
-    tc.convert(tmp_path / "a.bin", tmp_path / "store", BIN, options=options)
-    assert tc.open_store(tmp_path / "store").read(0, 1).document_starts is None
-    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == ["ledger.json", "tokenizer.json", "tokens"]
-
-
 @pytest.fixture(scope="module")
 def long_store(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
     """A flat file in thirty pieces, as a command names it."""
@@ -283,7 +210,7 @@ def long_store(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
     return [folder / "a.bin", "--tokenizer", tokenizer_of(folder, 5_000), "--sequence-length", 1_000]
 
 
-@pytest.mark.parametrize("to", ["mds", "bin", "flat"])
+@pytest.mark.parametrize("to", ["mds", "flat"])
 def test_kills(long_store: list[object], tmp_path: Path, to: str) -> None:
     """After some parts, and at any moment."""
     never, killed, sooner = tmp_path / "never", tmp_path / "killed", tmp_path / "sooner"
@@ -308,7 +235,7 @@ def other_settings(to: tc.ConvertSettings) -> dict[str, Any]:
     return {"settings": to, "options": tc.StoreOptions(sequence_length=100)}
 
 
-@pytest.mark.parametrize("to", [MDS, BIN, FLAT])
+@pytest.mark.parametrize("to", [MDS, FLAT])
 def test_complete_again_and_different(store: Path, tmp_path: Path, to: tc.ConvertSettings) -> None:
     made = converted(store, tmp_path / "out", to)
     before = tree(tmp_path)
@@ -324,7 +251,7 @@ def test_complete_again_and_different(store: Path, tmp_path: Path, to: tc.Conver
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("to", [MDS, BIN, FLAT])
+@pytest.mark.parametrize("to", [MDS, FLAT])
 def test_files_of_others_are_never_touched(store: Path, tmp_path: Path, to: tc.ConvertSettings) -> None:
     out = tmp_path / "out"
     if to.format == "flat":
@@ -353,8 +280,8 @@ def test_a_flat_file_that_went_away(store: Path, tmp_path: Path) -> None:
         assert out.read_bytes() == content
 
 
-def test_sequences_of_unequal_length(tmp_path: Path, demo_data: Path) -> None:
-    """MDS can hold them, and hands them on; the other formats cannot say where they end."""
+def test_sequences_of_unequal_length(tmp_path: Path) -> None:
+    """MDS can hold them, and hands them on; a flat file cannot say where they end."""
     for i, length in enumerate((5, 8, 8)):
         flat_file(tmp_path / "a.bin", list(range(20)), 100)
         options = tc.StoreOptions(sequence_length=length)
@@ -375,29 +302,27 @@ def test_sequences_of_unequal_length(tmp_path: Path, demo_data: Path) -> None:
     tc.convert(joined, tmp_path / "mds", MDS)
     assert sequences_of(tc.open_store(tmp_path / "mds")) == expected
     message = r"joined: sequence 4 has 8 tokens where the first has 5, .*use --format mds"
-    for to in (BIN, FLAT):
-        with pytest.raises(InputError, match=message):
-            tc.convert(joined, tmp_path / "out", to, options=tc.StoreOptions(tokenizer=str(demo_data)))
-        assert not (tmp_path / "out").exists()
-        assert not (tmp_path / "out.ledger").exists()
+    with pytest.raises(InputError, match=message):
+        tc.convert(joined, tmp_path / "out", FLAT)
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.ledger").exists()
 
 
 def test_what_cannot_be_converted(tmp_path: Path, demo_data: Path) -> None:
     source = flat_file(tmp_path / "a.bin", [1, 2, 9_000, 3], 10_000)
     out = tmp_path / "out"
-    for to in ("mds", "bin", "flat"):
+    for to in ("mds", "flat"):
         line = refusal(
             "convert", source, "--out", out, "--format", to, "--tokenizer", demo_data, "--sequence-length", 2
         )
         assert "a.bin: sequence 1, token 0: id 9000 is beyond the vocabulary of 8192 ids" in line
     for message, *arguments in (
-        ("has no tokenizer", source, "--format", "bin"),
         ("does not exist", tmp_path / "none", "--format", "flat"),
         ("compression is 'lz4'", source, "--format", "mds", "--compression", "lz4"),
         ("the level of zstd must be from 1 to 22", source, "--format", "mds", "--compression", "zstd:23"),
         ("the level of snappy must be left out", source, "--format", "mds", "--compression", "snappy:1"),
         ("it must be a whole number from 1 to 4,294,967,295", source, "--format", "mds", "--size-limit", "4GiB"),
-        ("--compression is for --format mds", source, "--format", "bin", "--compression", "zstd"),
+        ("--compression is for --format mds", source, "--format", "flat", "--compression", "zstd"),
         ("--hashes is for --format mds", source, "--format", "flat", "--hashes", "sha1"),
     ):
         assert message in refusal("convert", "--out", out, *arguments)
@@ -434,27 +359,24 @@ def remote_tree(folder: UPath) -> dict[str, str]:
     return {name.removeprefix(f"{folder.path}/"): hashlib.sha256(raw).hexdigest() for name, raw in found.items()}
 
 
-@pytest.mark.parametrize("to", [MDS, BIN])
-def test_behind_a_url_are_the_files_that_would_be_here(
-    store: Path, tmp_path: Path, bucket: UPath, to: tc.ConvertSettings
-) -> None:
-    made = converted(store, tmp_path / "here", to)
+def test_behind_a_url_are_the_files_that_would_be_here(store: Path, tmp_path: Path, bucket: UPath) -> None:
+    made = converted(store, tmp_path / "here", MDS)
     staged: dict[str, Any] = {"staging": tmp_path / "staging"}
-    assert converted(store, bucket, to, **staged) == made
+    assert converted(store, bucket, MDS, **staged) == made
     assert remote_tree(bucket) == tree(tmp_path / "here")
     assert sequences_of(tc.open_store(bucket)) == sequences_of(tc.open_store(tmp_path / "here"))
     before = remote_tree(bucket)
-    assert converted(store, bucket, to, **staged) == made
+    assert converted(store, bucket, MDS, **staged) == made
     with pytest.raises(ConflictError, match="was made differently"):
-        converted(store, bucket, **staged, **other_settings(to))
+        converted(store, bucket, **staged, **other_settings(MDS))
     with pytest.raises(ConflictError, match=r"memory://bucket/folder: was written by another run .*--force"):
-        converted(store, bucket, to, staging=tmp_path / "elsewhere")
+        converted(store, bucket, MDS, staging=tmp_path / "elsewhere")
     assert not (tmp_path / "elsewhere").exists()
     assert remote_tree(bucket) == before
-    converted(store, bucket, to, staging=tmp_path / "elsewhere", force=True)
+    converted(store, bucket, MDS, staging=tmp_path / "elsewhere", force=True)
     assert remote_tree(bucket) == before
-    converted(store, bucket, **other_settings(to), **staged, force=True)
-    converted(store, tmp_path / "other", **other_settings(to))
+    converted(store, bucket, **other_settings(MDS), **staged, force=True)
+    converted(store, tmp_path / "other", **other_settings(MDS))
     assert remote_tree(bucket) == tree(tmp_path / "other"), "nothing is left of the first"
 
 
@@ -491,8 +413,9 @@ def test_an_mds_set_of_others_behind_a_url(store: Path, tmp_path: Path, bucket: 
 
 def test_staging_in_the_cache(store: Path, tmp_path: Path, bucket: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    converted(store, bucket, BIN)
+    converted(store, bucket, MDS)
     [staged] = (tmp_path / "taskcatalog/staging").iterdir()
-    assert list(tree(staged)) == ["ledger.json"]
-    converted(store, UPath("memory://bucket/other"), BIN)
+    assert "ledger.json" in tree(staged)
+    assert all(name.endswith(".json") for name in tree(staged)), "shards are uploaded, and gone here"
+    converted(store, UPath("memory://bucket/other"), MDS)
     assert len(list((tmp_path / "taskcatalog/staging").iterdir())) == 2

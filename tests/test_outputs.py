@@ -69,7 +69,7 @@ def test_outputs_apart_from_what_they_are_made_from(
         ("convert", "store", "--out", ".", "--format", "mds"),
         ("convert", "corpus.bin", "--out", "corpus.bin", "--format", "flat"),
         ("convert", "other.bin", "--out", "other.bin", "--format", "flat"),
-        ("convert", "mds", "--out", "mds", "--format", "bin", "--tokenizer", demo_data),
+        ("convert", "mds", "--out", "mds", "--format", "mds"),
         ("ngrams", "store", "--out", "store"),
         ("ngrams", "store", "--out", "store/catalog"),
         ("scan", "store", "--model", demo_data, "--out", "store/catalog"),

@@ -148,9 +148,9 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "a.bin"
 
 
-def arguments(flat: Path, to: str) -> list[object]:
+def arguments(flat: Path) -> list[object]:
     options = ["--tokenizer", flat.with_name("tokenizer.json"), "--sequence-length", 1_000, "--workers", 2]
-    return ["convert", flat, "--format", to, *options, *(["--size-limit", "200KB"] if to == "mds" else [])]
+    return ["convert", flat, "--format", "mds", *options, "--size-limit", "200KB"]
 
 
 def sequences_of(path: str | Path) -> tuple[list[int], list[int]]:
@@ -160,9 +160,8 @@ def sequences_of(path: str | Path) -> tuple[list[int], list[int]]:
 
 
 @pytest.mark.parametrize("proxy", [60_000], indirect=True)
-@pytest.mark.parametrize("to", ["mds", "bin"])
-def test_connections_that_are_cut(flat: Path, tmp_path: Path, proxy: CuttingProxy, bucket: Any, to: str) -> None:
-    given = arguments(flat, to)
+def test_connections_that_are_cut(flat: Path, tmp_path: Path, proxy: CuttingProxy, bucket: Any) -> None:
+    given = arguments(flat)
     answer(*given, "--out", tmp_path / "here")
     staged = ["--out", "s3://bucket/there", "--staging", tmp_path / "staging"]
     for _ in range(2):
@@ -174,10 +173,9 @@ def test_connections_that_are_cut(flat: Path, tmp_path: Path, proxy: CuttingProx
     assert proxy.n_cut > cut_while_writing, "some while reading, too"
 
 
-@pytest.mark.parametrize("to", ["mds", "bin"])
-def test_kills(flat: Path, tmp_path: Path, bucket: Any, to: str) -> None:
+def test_kills(flat: Path, tmp_path: Path, bucket: Any) -> None:
     """What a kill leaves behind the URL is whole files, and no store until all are there."""
-    given = arguments(flat, to)
+    given = arguments(flat)
     answer(*given, "--out", tmp_path / "here")
     expected, whole = tree(tmp_path / "here"), sequences_of(tmp_path / "here")
     writing = command(*given, "--out", "s3://bucket/there", "--staging", tmp_path / "staging")
@@ -232,8 +230,6 @@ def test_from_documents_to_counts(demo_data: Path, tmp_path: Path, proxy: Cuttin
 
 @pytest.mark.usefixtures("proxy")
 def test_a_bucket_that_is_not_there(flat: Path, tmp_path: Path) -> None:
-    line = refusal(
-        *arguments(flat, "mds"), "--out", "s3://nothing/there", "--staging", tmp_path / "staging", exit_code=1
-    )
+    line = refusal(*arguments(flat), "--out", "s3://nothing/there", "--staging", tmp_path / "staging", exit_code=1)
     assert "s3://nothing/there" in line
     assert list(tmp_path.iterdir()) == []

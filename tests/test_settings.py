@@ -63,7 +63,7 @@ RULES: dict[type[Settings], dict[str, Callable[[Any], bool]]] = {
         "column": or_none(is_text),
     },
     tc.ConvertSettings: {
-        "format": one_of("bin", "mds", "flat"),
+        "format": one_of("mds", "flat"),
         "compression": or_none(is_text),
         "hashes": or_none(one_of("xxh64", "sha1", "none")),
         "size_limit": or_none(is_whole(1, 2**32 - 1)),

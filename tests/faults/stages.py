@@ -199,7 +199,7 @@ STAGES = {
             _store,
             lambda w, p: w.tokenize(p / "store", "--workers", 1, "--separator", "both", "--force"),
         ),
-        *(Stage(f"convert-{kind}", _nothing, partial(_convert, kind)) for kind in ("bin", "mds", "flat")),
+        *(Stage(f"convert-{kind}", _nothing, partial(_convert, kind)) for kind in ("mds", "flat")),
         Stage("ngrams", _nothing, lambda w, p: w.ngrams(p / "c")),
         Stage("ngrams-spilled", _nothing, _count_spilled),
         Stage("ngrams-forced", _counted, lambda w, p: w.ngrams(p / "c", "-n", 2, "--force")),

@@ -172,8 +172,8 @@ def tokenize(
 @click.argument("store")
 @click.option("--out", type=_TEXT, required=True, metavar="PATH_OR_URL", help="Folder to make; for flat, the file.")
 @click.option(
-    "--format", type=click.Choice(["bin", "mds", "flat"]), required=True,
-    help="bin: a token store. mds: shards of MosaicML Streaming. flat: one file of ids, as tokengrams reads.",
+    "--format", type=click.Choice(["mds", "flat"]), required=True,
+    help="mds: shards of MosaicML Streaming. flat: one file of ids, as tokengrams reads.",
 )  # fmt: skip
 @click.option(
     "--compression", metavar="CODEC[:LEVEL]",
@@ -192,10 +192,10 @@ def convert(
     store: str, out: str, format: Any, compression: str | None, size_limit: str | None,  # noqa: A002
     hashes: Any, **options: Any,
 ) -> None:  # fmt: skip
-    """Write a store in another format: a token store, MDS shards, or one flat file of ids.
+    """Write a store in another format: MDS shards, or one flat file of ids.
 
     STORE is whatever other commands read. MDS takes whole sequences only: what is left of the tokens is dropped,
-    and said. A token store and MDS can be written behind a URL (s3://bucket/prefix). Ids are uint16, or uint32 for
+    and said. MDS can be written behind a URL (s3://bucket/prefix). Ids are uint16, or uint32 for
     more than 65,536 of them: then MDS and flat files are read with --id-dtype uint32.
 
     \b

@@ -42,7 +42,7 @@ def write_flat(
     """
     place = locate(out)
     if is_remote(place):
-        raise SettingsError(f"{out}: a flat file is written here: give a local path, or use --format bin or mds")
+        raise SettingsError(f"{out}: a flat file is written here: give a local path, or use --format mds")
     file = Path(str(place))
     folder = Path(str(ledger_beside(file)))
     if file.exists() and not Ledger.exists(folder):

@@ -1,8 +1,8 @@
-"""One kind of store to another: to MDS, to a flat file of ids, or to a token store.
+"""One kind of store to another: to MDS, or to a flat file of ids.
 
 Sequences are converted in pieces whose bounds follow from the store alone, so the bytes are the same for any
 number of workers. MDS takes whole sequences only: the last one of a store that is a stream of ids is left out
-where it is shorter, and the facts say how many tokens that were. The other formats take every token.
+where it is shorter, and the facts say how many tokens that were. A flat file takes every token.
 
 Left out: making sequences of another length from an MDS set, whose samples are its sequences.
 """
@@ -26,7 +26,6 @@ from taskcatalog.converting.mds_writer import (
     write_shards,
 )
 from taskcatalog.converting.pieces import Piece, cut_into_pieces, tokens_left_over
-from taskcatalog.converting.token_store_writer import write_token_store
 from taskcatalog.errors import SettingsError
 from taskcatalog.runs.destination import Destination, check_apart, destination
 from taskcatalog.runs.local import PartResult, Work, run_parts
@@ -49,8 +48,8 @@ _SHARDS_IN_FOLDER = 16
 class ConvertSettings(Settings):
     """What decides the bytes of the output, besides the store. All but ``format`` are for MDS only."""
 
-    format: Literal["bin", "mds", "flat"]
-    """A token store, a folder of MDS shards, or one file of ids."""
+    format: Literal["mds", "flat"]
+    """A folder of MDS shards, or one file of ids."""
     compression: str | None = None
     """zstd, gz, br, bz2 or snappy, with a level if wanted (zstd:16), or none. zstd (that is zstd:3) if not given."""
     hashes: Literal["xxh64", "sha1", "none"] | None = None
@@ -100,7 +99,7 @@ def convert(
     """Writes a store to ``out`` in another format; returns how many tokens and sequences were written.
 
     ``dropped_tokens`` are those of a last, partial sequence that MDS does not take. ``out`` may be a URL for
-    ``mds`` and ``bin``; then ``staging`` is a folder for what is not uploaded yet, by default in the user's
+    ``mds``; then ``staging`` is a folder for what is not uploaded yet, by default in the user's
     cache. The same call again goes on where it was stopped, or does nothing.
 
     Raises InputError for a store that cannot be read, or whose sequences have unequal lengths where the format
@@ -112,8 +111,6 @@ def convert(
     if settings.format == "flat":
         return write_flat(source, out, _inputs(source), workers, force)
     to = destination(out, staging)
-    if settings.format == "bin":
-        return write_token_store(source, to, _inputs(source), workers, force)
     return _write_mds(source, to, _layout(source, settings), workers, force)
 
 

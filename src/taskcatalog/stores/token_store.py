@@ -216,7 +216,7 @@ def _open(path: AnyPath, options: StoreOptions, vocabulary: Vocabulary | None) -
 TOKEN_STORE = StoreFormat(
     name="a token store",
     found_by="`ledger.json`",
-    notes="made by `tokenize` or `convert`; has its tokenizer",
+    notes="made by `tokenize`; has its tokenizer",
     detect=_detect,
     open=_open,
     refuses={
