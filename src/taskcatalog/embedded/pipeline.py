@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from taskcatalog.catalog.catalog import Catalog
-from taskcatalog.catalog.display import columns, visible
 from taskcatalog.counting.stage import NgramSettings, ngrams
+from taskcatalog.display import columns, visible
 from taskcatalog.embedded.standard_library import standard_library_sources
 from taskcatalog.tasks.predict import predict
 from taskcatalog.tasks.scan import ScanSettings, scan
