@@ -8,13 +8,16 @@ import io
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, cast
-
-from upath import UPath
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from taskcatalog.errors import InputError, TaskcatalogError
 
-AnyPath: TypeAlias = Path | UPath
+if TYPE_CHECKING:  # it takes a while to import, and most files are here
+    from upath import UPath
+
+    AnyPath: TypeAlias = Path | UPath
+else:
+    AnyPath: TypeAlias = Path
 """A local path, or one behind a URL; both join with ``/`` and have names, suffixes and parents."""
 
 R = TypeVar("R")
@@ -45,6 +48,8 @@ def locate(name: str | AnyPath) -> AnyPath:
         # Arrow takes a relative name with a colon for a URL.
         return Path(name).absolute() if ":" in name else Path(name)
     try:
+        from upath import UPath
+
         return cast(AnyPath, UPath(name))
     except (ImportError, ValueError) as error:
         raise InputError(f"{name}: {_advice(name, error)}") from error
@@ -145,7 +150,7 @@ def open_to_read(path: AnyPath) -> io.BufferedReader:
     return io.BufferedReader(_RemoteFile(path), _RANGE_BYTES)
 
 
-def upload(local: Path, remote: UPath) -> None:
+def upload(local: Path, remote: "UPath") -> None:
     """Copies a local file to a remote place, whole or not at all. Raises TaskcatalogError where it cannot."""
 
     def put() -> None:
@@ -157,7 +162,7 @@ def upload(local: Path, remote: UPath) -> None:
     _tried(remote, put, "written")
 
 
-def remove(paths: Sequence[UPath]) -> None:
+def remove(paths: "Sequence[UPath]") -> None:
     """Removes remote files that exist."""
     for path in paths:
         if exists(path):
@@ -167,7 +172,7 @@ def remove(paths: Sequence[UPath]) -> None:
 class _RemoteFile(io.RawIOBase):
     """A remote file as a stream that can be sought."""
 
-    def __init__(self, path: UPath) -> None:
+    def __init__(self, path: "UPath") -> None:
         super().__init__()
         self._path = path
         self._size = size_of(path)
@@ -197,7 +202,7 @@ class _RemoteFile(io.RawIOBase):
         return len(content)
 
 
-def _whole_range(path: UPath, start: int, stop: int) -> bytes:
+def _whole_range(path: "UPath", start: int, stop: int) -> bytes:
     content = path.fs.cat_file(path.path, start=start, end=stop)
     if start and len(content) >= stop:  # a web server that knows no ranges sends all of the file
         content = content[start:stop]
@@ -206,7 +211,7 @@ def _whole_range(path: UPath, start: int, stop: int) -> bytes:
     return cast(bytes, content)
 
 
-def _tried(path: UPath, do: Callable[[], R], done: str = "read") -> R:
+def _tried(path: "UPath", do: Callable[[], R], done: str = "read") -> R:
     """Does it, once more after each delay. Raises InputError where it cannot be read, else TaskcatalogError."""
     kind = InputError if done == "read" else TaskcatalogError
     for delay in (*_DELAYS, None):

@@ -17,6 +17,7 @@ from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.catalog.lookup import SortedTable, open_sorted
 from taskcatalog.errors import InputError, SettingsError, TaskcatalogError
 from taskcatalog.runs.ledger import Ledger
+from taskcatalog.tables.parquet import arrow_column
 from taskcatalog.tables.schemas import MAX_N, ngram_table
 from taskcatalog.vocabulary import Vocabulary
 
@@ -145,10 +146,10 @@ class Catalog:
         total = int(counts.sum())
         columns = {
             "rank": pa.array(range(1, len(best) + 1), pa.int64()),
-            "id": pa.array(completions[best]),
+            "id": arrow_column(completions[best], pa.int64()),
             "token": pa.array([self._token(id_) for id_ in completions[best].tolist()], pa.string()),
-            "count": pa.array(counts[best]),
-            "share": pa.array(counts[best] / max(total, 1)),
+            "count": arrow_column(counts[best], pa.uint64()),
+            "share": arrow_column(counts[best] / max(total, 1), pa.float64()),
         }
         table = pa.table(columns | self._predictions(used, completions[best]))
         return Completions(used, ids[: len(ids) - len(used)], total, table)

@@ -165,6 +165,9 @@ def ngrams(store: str, out: Path, memory: str | None, workers: int | None, force
     STORE is a token store, a folder of MDS shards, a Megatron dataset (.bin and .idx), datatrove's .ds, or a flat
     .bin of ids, here or behind a URL.
     """
+    from taskcatalog.compiled import without_extensions
+
+    without_extensions()
     options = store_options(settings)
     rows = tc.ngrams(
         store, out, tc.NgramSettings(**settings), options=options, memory=memory, workers=workers, force=force

@@ -10,7 +10,6 @@ import click
 
 from taskcatalog.cli import output
 from taskcatalog.cli.arguments import Catalog, Lengths, Text
-from taskcatalog.cli.config import as_defaults, read_config
 from taskcatalog.cli.outcomes import GIVEN
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ PATH, CATALOG, TEXT = click.Path(path_type=Path), Catalog(), Text()
 def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
     """Makes the options in a YAML file this command's defaults."""
     if path is not None:
+        from taskcatalog.cli.config import as_defaults, read_config
+
         given = read_config(path, ctx)
         ctx.default_map = as_defaults(given)
         ctx.meta[GIVEN] = given, ctx

@@ -2,17 +2,20 @@
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from taskcatalog.cli.asking import duckdb
-from taskcatalog.cli.config import Given, Section, as_defaults, option_name, read_sections
 from taskcatalog.cli.making import convert, ngrams, predict, scan, tokenize
 from taskcatalog.cli.options import PATH, with_options
 from taskcatalog.cli.outcomes import GIVEN
 from taskcatalog.cli.output import OPTIONS, Command
 from taskcatalog.errors import SettingsError
 from taskcatalog.terminal import say
+
+if TYPE_CHECKING:
+    from taskcatalog.cli.config import Given, Section
 
 STAGES = {command.name: command for command in (tokenize, convert, ngrams, predict, scan, duckdb) if command.name}
 
@@ -37,6 +40,8 @@ def pipeline(ctx: click.Context, path: Path, only: tuple[str, ...], dry_run: boo
     ngrams: {store: store, out: catalog, n: [2, 3]}
     predict: {catalog: catalog, model: EleutherAI/pythia-70m-deduped}
     """
+    from taskcatalog.cli.config import read_sections
+
     sections = [section for section in read_sections(path, STAGES) if not only or section.command in only]
     if not sections:
         raise SettingsError(f"{path}: has no stage to run{' of those given with --only' if only else ''}")
@@ -50,8 +55,10 @@ def pipeline(ctx: click.Context, path: Path, only: tuple[str, ...], dry_run: boo
                 command.invoke(context)
 
 
-def _prepared(section: Section, parent: click.Context) -> tuple[click.Command, click.Context, dict[str, Given]]:
+def _prepared(section: "Section", parent: click.Context) -> "tuple[click.Command, click.Context, dict[str, Given]]":
     """A stage's command with its options, checked."""
+    from taskcatalog.cli.config import as_defaults
+
     command = STAGES[section.command]
     given = section.options(click.Context(command, info_name=section.command, parent=parent))
     try:
@@ -61,8 +68,10 @@ def _prepared(section: Section, parent: click.Context) -> tuple[click.Command, c
     return command, context, given
 
 
-def _as_typed(command: click.Command, given: dict[str, Given]) -> str:
+def _as_typed(command: click.Command, given: "dict[str, Given]") -> str:
     """The command as one types it."""
+    from taskcatalog.cli.config import option_name
+
     arguments, options = [], []
     for parameter in command.params:
         if parameter.name not in given:

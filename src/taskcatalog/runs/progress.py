@@ -28,8 +28,8 @@ class _Lines(tqdm):  # type: ignore[type-arg]
         if self.disable:
             return
         self.disable = True
-        self._decr_instances(self)
-        if self.last_print_t >= self.start_t + self.delay:
+        type(self)._decr_instances(self)  # type: ignore[attr-defined]
+        if self.last_print_t >= self.start_t + _SECONDS_BETWEEN_LINES:
             self.display()
 
 

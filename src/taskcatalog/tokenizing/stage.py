@@ -34,6 +34,8 @@ from taskcatalog.tokenizing.encoders import Engine, EngineDiffersError, choose_e
 from taskcatalog.tokenizing.stream import Stream, sample_texts, tokenize_stream
 from taskcatalog.vocabulary import END_OF_TEXT_TOKENS, Vocabulary
 
+_FEW_BYTES = 1 << 18
+"""Of a corpus that the reference has tokenized before the fast engine is imported."""
 AskedEngine = Literal["auto", "gigatoken", "tokenizers"]
 _ENGINE_PART = "engine"
 _PARTS = 64
@@ -161,6 +163,8 @@ def _engine(ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, asked
     if _ENGINE_PART in ledger.parts:
         engine: Engine = ledger.parts[_ENGINE_PART].facts["engine"]
         return engine
+    if asked == "auto" and ledger.inputs["sources"]["bytes"] < _FEW_BYTES:
+        asked = "tokenizers"
     sample = sample_texts(streams) if asked != "tokenizers" else []
     engine, reason = choose_engine(vocabulary, asked, sample)
     if reason:
