@@ -50,9 +50,8 @@ def forced(world: World, tmp_path_factory: pytest.TempPathFactory, server: Serve
 @pytest.mark.parametrize("how", ["EIO", "EACCES"])
 @pytest.mark.parametrize("folder", ["c/ngrams/trigrams", "c/ngrams/.replaced/bigrams", "c/ngrams/.replaced"])
 def test_a_folder_that_cannot_be_removed_is_named(forced: Breaker, how: Break, folder: str, server: Server) -> None:
-    at = [number for number, one in enumerate(forced.operations, 1) if one.kind == "rmdir" and one.path.endswith(folder)]
-    assert len(at) == 1
-    assert forced.judge(Case("ngrams-forced", how, at[0]), server).problem is None
+    [at] = places(forced, "rmdir", folder)
+    assert forced.judge(Case("ngrams-forced", how, at), server).problem is None
 
 
 def test_an_output_that_is_being_replaced_is_never_lost(forced: Breaker, tmp_path: Path) -> None:
@@ -69,9 +68,21 @@ def test_a_folder_that_a_loss_of_power_left_in_two_places(world: World, tmp_path
     """The work of a run that was stopped, which another one replaces."""
     breaker = Breaker(world, STAGES["ngrams-forced-half"], tmp_path / "b")
     breaker.begin(server)
-    [moved] = [at for at, one in enumerate(breaker.operations, 1) if one.other.endswith(f"{REPLACED}/work")]
+    [moved] = places(breaker, "rename", "c/ngrams/work")
     for at in range(moved, moved + 4):
         assert breaker.judge(Case("ngrams-forced-half", "power", at), server).problem is None
+
+
+def test_a_database_that_cannot_be_synced_is_named(world: World, tmp_path: Path, server: Server) -> None:
+    breaker = Breaker(world, STAGES["duckdb"], tmp_path / "b")
+    breaker.begin(server)
+    syncs = [at for end in (".partial", ".wal") for at in places(breaker, "fsync", end)]
+    assert [breaker.judge(Case("duckdb", "EIO", at), server).problem for at in syncs[::4]] == [None] * len(syncs[::4])
+
+
+def places(breaker: Breaker, kind: str, end: str) -> list[int]:
+    """The numbers of operations of a kind on a path that ends so."""
+    return [at for at, one in enumerate(breaker.operations, 1) if one.kind == kind and one.path.endswith(end)]
 
 
 @pytest.mark.slow

@@ -168,7 +168,7 @@ class Catalog:
     @cached_property
     def _ngrams(self) -> dict[int, SortedTable]:
         """The tables of n-grams by n, to look things up."""
-        # A damaged table too: what of it is needed may be whole, and what is not says so.
+        # A damaged table too: it says so when it is asked for, and no shorter one answers in its place.
         there = {*self.tables, *self.damaged}
         names = {n: ngram_table(n) for n in range(1, MAX_N + 1) if ngram_table(n) in there}
         stage = Ledger.read(self.folder.ngrams) if names else None

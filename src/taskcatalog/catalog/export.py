@@ -31,7 +31,7 @@ def write_duckdb(
     folder.identity()
     check_result_file(out, force=force)
     if odd := {"\\", "?"} & set(str(out.absolute())):
-        raise InputError(f"{out}: DuckDB cannot write where a path has {min(odd)!r} in it: choose another path")
+        raise InputError(f"{out}: DuckDB opens no database whose path has a {min(odd)} in it: choose another path")
     with ExitStack() as stack:
         for stage in folder.stages():
             stack.enter_context(folder_held(stage))
@@ -41,7 +41,7 @@ def write_duckdb(
         for table, reason in database.damaged.items():
             raise InputError(f"table {table} cannot be read: {reason}")
         database.compare(database.tables, whatever_size=True)
-        with result_file(out, force=force) as temporary, query_errors():
+        with result_file(out, force=force) as temporary, query_errors(str(out)):
             return _copy(database.connection, database.tables, temporary)
 
 
