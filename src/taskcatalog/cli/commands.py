@@ -204,7 +204,7 @@ def convert(
     settings = tc.ConvertSettings(
         format=format,
         compression=compression,
-        size_limit=parse_size(size_limit) if size_limit else None,
+        size_limit=parse_size(size_limit, "size_limit") if size_limit else None,
         hashes=hashes,
     )
     store_options = _store_options(options)
@@ -267,7 +267,9 @@ def plan(
     """
     from taskcatalog.catalog.display import amount, columns, duration
 
-    machine = tc.Machine(cores=cores, memory=memory, disk_rate=parse_size(disk_rate) if disk_rate else None)
+    machine = tc.Machine(
+        cores=cores, memory=memory, disk_rate=parse_size(disk_rate, "disk_rate") if disk_rate else None
+    )
     settings = tc.NgramSettings(n=n)
     planned = tc.plan(store, settings, options=_store_options(options), tokens=tokens, machine=machine, model=model)
     rows = [["stage", "time", "memory", "disk while it runs", "disk in the end"]]

@@ -105,7 +105,7 @@ def tokenize(
         tokenize(sources, tokens, tokenizer, settings, follow_links=follow_links, **more)
         convert(tokens, out, ConvertSettings(format="mds"), staging=staging, workers=workers, force=force)
         return TokenStore(tokens)
-    largest = MAX_DOCUMENT if max_document is None else parse_size(max_document)
+    largest = MAX_DOCUMENT if max_document is None else parse_size(max_document, "max_document")
     to = destination(out, staging)
     found = find_sources([sources] if isinstance(sources, str | Path) else sources, follow_links)
     whole = [locate(source.name) for source in found if source.kind in ("mds", "dataset")]
