@@ -6,6 +6,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from taskcatalog.errors import InputError
+from taskcatalog.storage import name_of
 
 
 def find_tokenizer(name: str, revision: str | None = None) -> Path:
@@ -13,6 +14,7 @@ def find_tokenizer(name: str, revision: str | None = None) -> Path:
 
     Raises InputError where there is none.
     """
+    name = name_of(name, "tokenizer")
     path = Path(name)
     if path.is_file():
         return path

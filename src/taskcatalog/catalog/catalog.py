@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
 from os import PathLike
-from pathlib import Path
 from typing import Self
 
 import duckdb
@@ -17,6 +16,7 @@ from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.catalog.lookup import SortedTable, open_sorted
 from taskcatalog.errors import InputError, SettingsError, TaskcatalogError
 from taskcatalog.runs.ledger import Ledger
+from taskcatalog.storage import locate_here
 from taskcatalog.tables.schemas import MAX_N, ngram_table
 from taskcatalog.vocabulary import Vocabulary
 
@@ -49,7 +49,7 @@ class Catalog:
         does so only with ``verify``, and else sees no change that leaves the size of a file as it is. Raises
         InputError where ``folder`` is no catalog; a table that is damaged raises it when it is asked for.
         """
-        self.folder = CatalogFolder(Path(folder))
+        self.folder = CatalogFolder(locate_here(folder))
         self.identity = self.folder.identity()
         self._database = connect(self.folder, memory)
         self._database.lock()

@@ -16,6 +16,7 @@ from taskcatalog.runs.files import folder_held
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.outputs import check_result_file, result_file
 from taskcatalog.runs.progress import note, progress_bar
+from taskcatalog.storage import locate_here
 from taskcatalog.tables.sorting import literal
 
 
@@ -27,7 +28,7 @@ def write_duckdb(
     Raises InputError where ``catalog`` is none or cannot be read, ConflictError where ``out`` is there, unless it is
     to be replaced, or is inside a catalog or store.
     """
-    folder, out = CatalogFolder(Path(catalog)), Path(out)
+    folder, out = CatalogFolder(locate_here(catalog)), locate_here(out)
     folder.identity()
     check_result_file(out, force=force)
     if odd := {"\\", "?"} & set(str(out.absolute())):

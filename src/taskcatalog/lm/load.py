@@ -11,13 +11,14 @@ import torch
 import transformers
 from huggingface_hub import hf_hub_download
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
-from transformers.quantizers import AutoHfQuantizer
+from transformers.quantizers.auto import AutoHfQuantizer
 
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.find_tokenizer import find_tokenizer
 from taskcatalog.lm.memory import is_out_of_memory
 from taskcatalog.lm.model import ModelName, TransformersModel
 from taskcatalog.runs.files import read_json, sha256_of_file
+from taskcatalog.storage import name_of
 from taskcatalog.vocabulary import Vocabulary
 
 PYTHIA = [f"EleutherAI/pythia-{size}-deduped" for size in ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b")]
@@ -101,6 +102,7 @@ def find_model(
     any. ``dtype`` ``auto`` is float32. Raises InputError where there is no such model, SettingsError for a device or
     dtype that is not to be had.
     """
+    name = name_of(name, "model")
     label = label_of(name, revision) if label is None else checked_label(label)
     if dtype not in ("auto", *_DTYPES):
         raise SettingsError(f"dtype is {dtype!r}: it must be auto, {', '.join(_DTYPES)}")
