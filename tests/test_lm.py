@@ -314,6 +314,34 @@ def test_models_that_cannot_be_used(tmp_path: Path) -> None:
     assert find_model(str(good)).load().n_embeddings == VOCABULARY
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"hidden_act": "odd"},
+            r"cannot be loaded: config.json has hidden_act 'odd', which transformers does not know",
+        ),
+        ({"rope_scaling": {"type": "odd", "factor": 2.0}}, r"config.json has type 'odd', which transformers does not"),
+        ({"vocab_size": 77}, rf"embed_tokens.weight of shape \({VOCABULARY}, .*config.json makes it \(77, "),
+        ({"quantization_config": {"quant_method": "odd"}}, "quantization_config of the kind 'odd', which .* not know"),
+        ({"quantization_config": 5}, "quantization_config of the kind 5, which .* not know"),
+    ],
+)
+def test_odd_configurations(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    model = save_model("llama", tmp_path / "m")
+    _change_config(model, **change)
+    with pytest.raises(InputError, match=rf"model {model}: .*{message}"):
+        find_model(str(model)).load()
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '"text"', "null"])
+def test_a_configuration_that_is_no_object(tmp_path: Path, content: str) -> None:
+    config = save_model("llama", tmp_path / "m") / "config.json"
+    config.write_text(content)
+    with pytest.raises(InputError, match=rf"model {config}: is no object of settings: get it anew"):
+        find_model(str(config.parent))
+
+
 def test_a_model_of_several_texts(tmp_path: Path) -> None:
     """What its layers are, ``transformers`` does not say."""
     model = save_model("llama", tmp_path / "m")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from taskcatalog.errors import InputError
+from taskcatalog.storage import name_of
 
 
 def find_tokenizer(name: str, revision: str | None = None) -> Path:
@@ -10,6 +11,7 @@ def find_tokenizer(name: str, revision: str | None = None) -> Path:
 
     Raises InputError where there is none.
     """
+    name = name_of(name, "tokenizer")
     path = Path(name)
     if path.is_file():
         return path

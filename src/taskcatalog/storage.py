@@ -5,8 +5,10 @@ never a wrong byte. It is written whole, from a local file, and counts as writte
 """
 
 import io
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
@@ -31,11 +33,17 @@ _FINAL = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionEr
 _FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError", "RepositoryNotFoundError", "GatedRepoError")
 
 
-def locate(name: str | AnyPath) -> AnyPath:
+def locate(name: str | PathLike[str] | AnyPath) -> AnyPath:
     """The path that a name or URL means. Raises InputError for what can be none, and a protocol that nothing here
     speaks."""
+    if isinstance(name, Path) or _is_remote_path(name):
+        return cast(AnyPath, name)
+    if isinstance(name, PathLike):
+        name = name.__fspath__()
     if not isinstance(name, str):
-        return name
+        raise InputError(
+            f"{name!a:.60} is no name of a file or folder: give a text or a path, not {type(name).__name__}"
+        )
     if not name:  # as of a shell's variable that is not set
         raise InputError("'' is no name of a file or folder: write . for this folder")
     try:
@@ -53,6 +61,32 @@ def locate(name: str | AnyPath) -> AnyPath:
         return cast(AnyPath, UPath(name))
     except (ImportError, ValueError) as error:
         raise InputError(f"{name}: {_advice(name, error)}") from error
+
+
+def locate_here(name: str | PathLike[str]) -> Path:
+    """The path on this machine that a name means. Raises InputError for what can be none, and for a URL."""
+    path = locate(name)
+    if not isinstance(path, Path):
+        raise InputError(f"{name}: is a URL: give a folder or a file on this machine")
+    return path
+
+
+def name_of(given: object, what: str) -> str:
+    """A name that may be a path as well, as of a model. Raises InputError for what is neither."""
+    if not isinstance(given, str | PathLike) and not _is_remote_path(given):
+        raise InputError(f"{what} is {given!a:.60}: give a name or a path, not {type(given).__name__}")
+    return str(given)
+
+
+def names_of(given: object, what: str) -> list[str]:
+    """The names in one, or in several."""
+    several = isinstance(given, Iterable) and not (isinstance(given, str | bytes | PathLike) or _is_remote_path(given))
+    return [name_of(one, what) for one in (given if several else [given])]  # type: ignore[attr-defined]
+
+
+def _is_remote_path(given: object) -> bool:
+    upath = sys.modules.get("upath")  # whoever made one has imported it
+    return upath is not None and isinstance(given, upath.UPath)
 
 
 def is_remote(path: AnyPath) -> bool:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
 from os import PathLike
-from pathlib import Path
 from typing import Self
 
 import duckdb
@@ -17,6 +16,7 @@ from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.catalog.lookup import SortedTable, open_sorted
 from taskcatalog.errors import InputError, SettingsError, TaskcatalogError
 from taskcatalog.runs.ledger import Ledger
+from taskcatalog.storage import locate_here
 from taskcatalog.tables.parquet import arrow_column
 from taskcatalog.tables.schemas import MAX_N, ngram_table
 from taskcatalog.vocabulary import Vocabulary
@@ -50,7 +50,7 @@ class Catalog:
         does so only with ``verify``, and else sees no change that leaves the size of a file as it is. Raises
         InputError where ``folder`` is no catalog; a table that is damaged raises it when it is asked for.
         """
-        self.folder = CatalogFolder(Path(folder))
+        self.folder = CatalogFolder(locate_here(folder))
         self.identity = self.folder.identity()
         self._database = connect(self.folder, memory)
         self._database.lock()
@@ -169,7 +169,7 @@ class Catalog:
     @cached_property
     def _ngrams(self) -> dict[int, SortedTable]:
         """The tables of n-grams by n, to look things up."""
-        # A damaged table too: what of it is needed may be whole, and what is not says so.
+        # A damaged table too: it says so when it is asked for, and no shorter one answers in its place.
         there = {*self.tables, *self.damaged}
         names = {n: ngram_table(n) for n in range(1, MAX_N + 1) if ngram_table(n) in there}
         stage = Ledger.read(self.folder.ngrams) if names else None

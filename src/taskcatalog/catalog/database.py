@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +37,8 @@ from taskcatalog.tables.sorting import for_duckdb, limits, literal, parquet_file
 
 _FAILURES = (errno.EIO, errno.EACCES, errno.EROFS)
 """Of the system, which DuckDB tells in the text of errors of many kinds."""
+_BROKEN = (duckdb.IOException, duckdb.FatalException)
+"""What DuckDB raises where the system fails; the latter where it could not sync a database that it writes."""
 _COMPARED_BYTES = 10**9
 """Of the files of a query's tables: beyond, a comparison would take more than a moment."""
 _Files = Mapping[Path, Mapping[str, Any]]
@@ -135,12 +137,15 @@ class Database:
             known = {name.lower(): name for name in self._files}
             for name in sorted(names - known.keys()):
                 self._refuse(name)
-            self.check_unchanged(known[name] for name in names)
+            self.check_unchanged([known[name] for name in names])
             self.compare([known[name] for name in names], whatever_size=verify)
             return session.sql(query)
 
-    def check_unchanged(self, tables: Iterable[str]) -> None:
-        """Raises InputError where a file of some tables is not the one that was there when they were opened."""
+    def check_unchanged(self, tables: Collection[str]) -> None:
+        """Raises InputError where some tables are damaged, or have a file that is not the one that was opened."""
+        for name in tables:
+            if name in self.damaged:
+                raise InputError(f"table {name} cannot be read: {self.damaged[name]}")
         for path in {path for name in tables for path in self._files[name]}:
             if stamp_of(path) != self._stamps[path]:
                 raise InputError(f"{path}: was made anew since the catalog was opened: open it again")
@@ -185,8 +190,8 @@ _REMEDY = "restore it, or make it anew ('taskcatalog verify' tells all that is w
 
 
 @contextmanager
-def query_errors() -> Iterator[None]:
-    """Makes what DuckDB raises for a query, also while its rows are read, an error of ours."""
+def query_errors(what: str = "query") -> Iterator[None]:
+    """Makes what DuckDB raises for a query, also while its rows are read, an error of ours about ``what``."""
     try:
         yield
     except RuntimeError as error:  # so DuckDB says that Ctrl-C was pressed
@@ -199,16 +204,16 @@ def query_errors() -> Iterator[None]:
         first = _first_line(error)
         if isinstance(error, duckdb.OutOfMemoryException | MemoryError) or "Out of Memory" in first:
             raise TaskcatalogError(
-                f"query: needs more memory than it may take ({first}): --memory gives more"
+                f"{what}: needs more memory than it may take ({first}): --memory gives more"
             ) from error
         if os.strerror(errno.ENOSPC) in first:
             raise DiskFullError(
-                f"query: there is no more room on a disk ({first}): TMPDIR says where it sorts"
+                f"{what}: there is no more room on a disk ({first}): TMPDIR says where it sorts"
             ) from error
-        if isinstance(error, duckdb.IOException) or any(os.strerror(number) in first for number in _FAILURES):
-            raise TaskcatalogError(f"query: a file cannot be read or written ({first})") from error
+        if isinstance(error, _BROKEN) or any(os.strerror(number) in first for number in _FAILURES):
+            raise TaskcatalogError(f"{what}: a file cannot be read or written ({first})") from error
         hint = re.search(r'"(p_\w+)" not found', first) and "; 'taskcatalog predict' adds columns p_MODEL to top tables"
-        raise SettingsError(f"query: {first}{hint or ''}") from error
+        raise SettingsError(f"{what}: {first}{hint or ''}") from error
 
 
 def rows_of(relation: duckdb.DuckDBPyRelation, at_once: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -276,6 +281,11 @@ def _look(folder: CatalogFolder) -> _Found:
     if facts := folder.described(folder.tokens):
         tokens = {folder.tokens: facts}
         found.tables.append(_Table("tokens", f"SELECT * FROM {parquet_files(tokens)}", tokens))
+    for stage in folder.folders_without_ledger():
+        holds, lends = _tables_of(stage)
+        reason = f"{stage}: holds files, but no ledger.json that tells them: restore it, or make the folder anew"
+        found.damaged.update(dict.fromkeys(holds, reason))
+        lacking.update(dict.fromkeys(lends, reason))
     complete: dict[str, list[Ledger]] = {"ngrams": [], "predict": [], "scan": []}
     for stage in folder.stages():
         try:

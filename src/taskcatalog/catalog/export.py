@@ -16,6 +16,7 @@ from taskcatalog.runs.files import folder_held
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.outputs import check_result_file, result_file
 from taskcatalog.runs.progress import note, progress_bar
+from taskcatalog.storage import locate_here
 from taskcatalog.tables.sorting import literal
 
 
@@ -27,11 +28,11 @@ def write_duckdb(
     Raises InputError where ``catalog`` is none or cannot be read, ConflictError where ``out`` is there, unless it is
     to be replaced, or is inside a catalog or store.
     """
-    folder, out = CatalogFolder(Path(catalog)), Path(out)
+    folder, out = CatalogFolder(locate_here(catalog)), locate_here(out)
     folder.identity()
     check_result_file(out, force=force)
     if odd := {"\\", "?"} & set(str(out.absolute())):
-        raise InputError(f"{out}: DuckDB cannot write where a path has {min(odd)!r} in it: choose another path")
+        raise InputError(f"{out}: DuckDB opens no database whose path has a {min(odd)} in it: choose another path")
     with ExitStack() as stack:
         for stage in folder.stages():
             stack.enter_context(folder_held(stage))
@@ -41,7 +42,7 @@ def write_duckdb(
         for table, reason in database.damaged.items():
             raise InputError(f"table {table} cannot be read: {reason}")
         database.compare(database.tables, whatever_size=True)
-        with result_file(out, force=force) as temporary, query_errors():
+        with result_file(out, force=force) as temporary, query_errors(str(out)):
             return _copy(database.connection, database.tables, temporary)
 
 

@@ -111,7 +111,11 @@ class CatalogFolder:
 
     def folders_without_ledger(self) -> list[Path]:
         """Folders of stages that hold files, but no ledger that says what these are."""
-        return [path for path in self._stage_folders() if not (path / LEDGER).is_file() and any(path.iterdir())]
+        return [
+            path
+            for path in self._stage_folders()
+            if not (path / LEDGER).is_file() and not all(map(is_temporary, path.iterdir()))  # as of a ledger's
+        ]
 
     def _stage_folders(self) -> Iterator[Path]:
         for pattern in ("ngrams", "predictions/*", "scan_*/*"):

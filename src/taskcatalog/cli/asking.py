@@ -45,7 +45,9 @@ def plan(
     --memory is refused here. Tokenizing is planned for documents of some megabytes at most: a larger one takes its
     worker up to 6 times its size more, so up to 6 times --max-document.
     """
-    machine = tc.Machine(cores=cores, memory=memory, disk_rate=parse_size(disk_rate) if disk_rate else None)
+    machine = tc.Machine(
+        cores=cores, memory=memory, disk_rate=parse_size(disk_rate, "disk_rate") if disk_rate else None
+    )
     settings = tc.NgramSettings(n=n)
     planned = tc.plan(store, settings, options=store_options(options), tokens=tokens, machine=machine, model=model)
     rows = [["stage", "time", "memory", "disk while it runs", "disk in the end"]]

@@ -130,7 +130,7 @@ def convert(
     settings = tc.ConvertSettings(
         format=format,
         compression=compression,
-        size_limit=parse_size(size_limit) if size_limit else None,
+        size_limit=parse_size(size_limit, "size_limit") if size_limit else None,
         hashes=hashes,
     )
     opening = store_options(options)

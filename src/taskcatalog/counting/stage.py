@@ -21,7 +21,7 @@ from taskcatalog.runs.progress import progress_bar
 from taskcatalog.runs.stage import NUMBER, Stage, defaults_of
 from taskcatalog.settings import COUNT, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import check_memory, memory_budget, worker_count
-from taskcatalog.storage import AnyPath
+from taskcatalog.storage import AnyPath, locate_here
 from taskcatalog.stores.open_store import StoreOptions, open_store
 from taskcatalog.stores.store import Store, unchanged
 from taskcatalog.tables.schemas import MAX_N, above_count, ngram_table, prefix_table, top_table
@@ -75,7 +75,7 @@ def ngrams(
     layout = _layout(source, settings)
     counting = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
     check_memory(budget, least_memory(source, layout), counting)
-    folder = CatalogFolder(Path(out))
+    folder = CatalogFolder(locate_here(out))
     check_apart(out, [source.path])
     folder.check_identity(source.identity)
     inputs = {"store": source.identity.fingerprint}

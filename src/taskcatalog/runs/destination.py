@@ -24,7 +24,18 @@ from taskcatalog.runs.outputs import check_outside
 from taskcatalog.runs.parts import describe
 from taskcatalog.runs.progress import note
 from taskcatalog.runs.stage import Stage, is_work
-from taskcatalog.storage import AnyPath, is_file, is_remote, lies_in, locate, read_bytes, remove, size_of, upload
+from taskcatalog.storage import (
+    AnyPath,
+    is_file,
+    is_remote,
+    lies_in,
+    locate,
+    locate_here,
+    read_bytes,
+    remove,
+    size_of,
+    upload,
+)
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -108,7 +119,7 @@ def destination(out: str | AnyPath, staging: str | Path | None) -> Destination:
         return Destination(Path(str(place)))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     own = hashlib.sha256(str(place).rstrip("/").encode()).hexdigest()[:16]
-    return Destination(Path(staging or cache / "taskcatalog" / "staging") / own, cast("UPath", place))
+    return Destination(locate_here(staging or cache / "taskcatalog" / "staging") / own, cast("UPath", place))
 
 
 def check_apart(out: str | AnyPath, sources: Iterable[AnyPath], files: Iterable[AnyPath] = ()) -> None:

@@ -23,6 +23,7 @@ from taskcatalog.runs.local import PartResult, Work
 from taskcatalog.runs.parts import problem_of
 from taskcatalog.runs.stage import NUMBER, Stage
 from taskcatalog.sizes import memory_budget, sufficient_budget
+from taskcatalog.storage import locate_here, names_of
 from taskcatalog.tables.parquet import list_array, table_writer
 from taskcatalog.tables.schemas import id_columns, ngram_schema, predictions_schema, top_table
 from taskcatalog.tables.sorting import parquet_files, write_sorted
@@ -71,11 +72,10 @@ def predict(
 
     Raises InputError for a catalog without top tables or a model that cannot be used.
     """
-    folder = CatalogFolder(Path(catalog))
+    folder = CatalogFolder(locate_here(catalog))
     identity = folder.identity()
     memory_budget(memory)  # whatever else is wrong, its form is said first
-    names = [str(models)] if isinstance(models, str | Path) else list(map(str, models))
-    names = [single for name in names for single in (PYTHIA if name == "pythia" else [name])]
+    names = [single for name in names_of(models, "model") for single in (PYTHIA if name == "pythia" else [name])]
     if revision is not None and revisions:
         raise SettingsError(f"revision {revision!r} and revisions {', '.join(revisions)}: give one or the other")
     series: list[str | None] = [*revisions] or [revision]

@@ -18,7 +18,7 @@ from taskcatalog.runs.progress import note
 from taskcatalog.runs.stage import NUMBER, Stage, defaults_of
 from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import memory_budget, sufficient_budget
-from taskcatalog.storage import AnyPath
+from taskcatalog.storage import AnyPath, locate_here
 from taskcatalog.stores.open_store import StoreOptions, open_store
 from taskcatalog.stores.store import Store, stretches, unchanged
 from taskcatalog.tables.schemas import MEASURES
@@ -92,7 +92,7 @@ def scan(
         raise InputError(f"{source.path}: holds no tokens")
     sequences = _sequences(source, settings)
     check_tokenizer(source.vocabulary, found, source.path)
-    folder = CatalogFolder(Path(out))
+    folder = CatalogFolder(locate_here(out))
     check_apart(out, [source.path])
     folder.check_identity(source.identity)
     check_label(found.name.label, folder)
