@@ -17,7 +17,7 @@ from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.catalog.lookup import SortedTable, open_sorted
 from taskcatalog.errors import InputError, SettingsError, TaskcatalogError
 from taskcatalog.runs.ledger import Ledger
-from taskcatalog.tables.schemas import MAX_N, ngram_table
+from taskcatalog.tables.names import MAX_N, ngram_table
 from taskcatalog.vocabulary import Vocabulary
 
 

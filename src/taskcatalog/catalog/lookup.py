@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from taskcatalog.errors import InputError
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.sizes import worker_count
-from taskcatalog.tables.schemas import id_columns
+from taskcatalog.tables.names import id_columns
 
 _GROUPS_AT_ONCE = 8
 _Lookup: TypeAlias = Callable[[], tuple[slice, NDArray[np.uint64]]]
