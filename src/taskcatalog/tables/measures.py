@@ -14,8 +14,8 @@ DIVERGENCE_MEASURE: dict[Divergence, str] = {"jeffreys": "JS", "jsd": "jsd"}
 """The measure that a threshold on a divergence is about."""
 LN_2 = 0.6931473
 """Rounded up in float32."""
-ABOUT_1 = 1.00001
-"""A probability may be above 1 by rounding."""
+ABOUT_0, ABOUT_1 = -0.00001, 1.00001
+"""A sum in float32 may be below 0, or above 1, by rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ MEASURES: tuple[Measure, ...] = (
         meaning="half the Jeffreys divergence of the two distributions S and L, after the short and the long prompt",
         unit="nats",
         source="(KL(S‖L) + KL(L‖S)) / 2; " + ORIGINAL,
-        least=0,
+        least=ABOUT_0,
         needs="both distributions",
     ),
     Measure(
@@ -76,7 +76,7 @@ MEASURES: tuple[Measure, ...] = (
         meaning="their Jensen-Shannon divergence, at most ln 2",
         unit="nats",
         source="(KL(S‖M) + KL(L‖M)) / 2 with M = (S + L) / 2",
-        least=-1e-6,
+        least=ABOUT_0,
         most=LN_2,
         needs="both distributions",
     ),

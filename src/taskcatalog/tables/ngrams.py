@@ -2,7 +2,7 @@
 
 from taskcatalog.runs.stage import NUMBER
 from taskcatalog.tables.declare import LABEL, Column, Rules, Table, columns_like
-from taskcatalog.tables.measures import ABOUT_1
+from taskcatalog.tables.measures import ABOUT_0, ABOUT_1
 from taskcatalog.tables.names import MAX_N, above_count, id_columns, ngram_table, prefix_table, top_table
 
 
@@ -223,7 +223,7 @@ def predictions() -> Table:
                 type="float32",
                 meaning="the entropy of the model's next token after the prefix",
                 unit="nats",
-                least=0,
+                least=ABOUT_0,
             ),
         ),
         stage="predict",
