@@ -65,15 +65,6 @@ def test_commands_are_documented() -> None:
     assert PAGE.read_text() == command_docs()
 
 
-def test_every_column_is_documented() -> None:
-    from taskcatalog.tables import registry
-
-    page = (ROOT / "docs/tables.md").read_text()
-    for table in map(registry.find, ("tokens", "predictions", "scan_4")):
-        assert table is not None
-        assert [column.name for column in table.columns if f"`{column.name}`" not in page] == []
-
-
 def test_complete_again_says_so(made: Path, demo_data: Path) -> None:
     arguments = ["tokenize", made / "a.txt", "--out", made / "store", "--tokenizer", demo_data]
     assert "complete" in answer(*arguments)

@@ -12,11 +12,11 @@ from numpy.typing import DTypeLike
 from taskcatalog.runs.stage import Stage
 
 Type = Literal[
-    "id", "ids", "uint8", "uint32", "uint64", "float32", "float64", "boolean", "text", "repeated text", "bytes"
+    "id", "ids", "uint8", "uint32", "uint64", "int64", "float32", "float64", "boolean", "text", "repeated text", "bytes"
 ]
 """``id`` is as wide as the vocabulary needs, ``ids`` a list of those. ``repeated text`` stores each text once."""
 _TYPES: Mapping[str, pa.DataType] = {
-    **{name: getattr(pa, name)() for name in ("uint8", "uint32", "uint64", "float32", "float64")},
+    **{name: getattr(pa, name)() for name in ("uint8", "uint32", "uint64", "int64", "float32", "float64")},
     "boolean": pa.bool_(),
     "text": pa.string(),
     "repeated text": pa.dictionary(pa.int32(), pa.string()),
@@ -60,7 +60,8 @@ class Column:
 
     def described(self) -> str:
         """What it means, its unit and its source, in one line."""
-        return "; ".join(part for part in (self.meaning, self.unit and f"in {self.unit}", self.source) if part)
+        unit = f" ({self.unit})" if self.unit else ""
+        return "; ".join(part for part in (self.meaning + unit, self.source) if part)
 
 
 @dataclass(frozen=True, kw_only=True)

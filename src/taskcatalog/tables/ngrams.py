@@ -17,20 +17,21 @@ def _ids(n: int) -> str:
 def ngrams(n: int) -> Table:
     """How often each n-gram occurs."""
     name = ngram_table(n)
-    ids = columns_like(id_columns(n), Column(name="", type="id", meaning="the ids, one after the other"))
+    ids = columns_like(id_columns(n), Column(name="", type="id", meaning="an id of the n-gram, in its order"))
     rules = Rules(
         over="(SELECT coalesce(sum(count), 0) AS total FROM {rows})",
         hold={"counts add up to the tokens of the corpus": "total = {tokens}"},
     )
     return Table(
         name=name,
-        about="One row for each n-gram that occurs.",
+        about="One row for each n-gram that occurs. Unigrams are in one file, `ngrams/unigrams.parquet`; their counts add up to the "
+        "tokens of the corpus.",
         columns=(
             *ids,
             Column(
                 name="count",
                 type="uint64",
-                meaning="how often they occur one after the other within a sequence",
+                meaning="how often the n-gram occurs, each time within one sequence",
                 unit="occurrences",
                 least=1,
             ),
@@ -46,7 +47,7 @@ def ngrams(n: int) -> Table:
 
 
 def _prefix_columns(n: int) -> tuple[Column, ...]:
-    of_prefix = Column(name="", type="id", meaning="the ids of the prefix")
+    of_prefix = Column(name="", type="id", meaning="an id of the prefix, in its order")
     return (
         *columns_like(id_columns(n - 1), of_prefix),
         Column(
@@ -144,7 +145,9 @@ def top(n: int) -> Table:
     listed = f"SELECT {numbers} FROM {{rows}}"
     texts = columns_like(
         [f"token{i}" for i in range(n)],
-        Column(name="", type="text", meaning="the text of each id alone", source="`tokens`", may_be_null=True),
+        Column(
+            name="", type="text", meaning="the text of the id of the same number", source="`tokens`", may_be_null=True
+        ),
     )
     return Table(
         name=top_table(n),
@@ -161,7 +164,7 @@ tokenizer.
         of_each_model=Column(
             name=f"p_{LABEL}",
             type="float32",
-            meaning=f"the probability that the model {LABEL} gives the completion after exactly this prefix",
+            meaning=f"the probability that the model `{LABEL}` gives the completion after exactly this prefix",
             unit="probability",
             source="`p` of `predictions`",
             may_be_null=True,
@@ -216,7 +219,7 @@ def predictions() -> Table:
                 meaning="1 + the number of tokens that the model finds more likely",
                 least=1,
             ),
-            Column(name="best_id", type="uint32", meaning="the model's own most likely token"),
+            Column(name="best_id", type="uint32", meaning="the id that the model finds most likely"),
             Column(name="best_p", type="float32", meaning="its probability", unit="probability", least=0, most=ABOUT_1),
             Column(
                 name="entropy",
@@ -237,7 +240,7 @@ def predictions() -> Table:
                 hold={
                     "`model`, `revision` and `dtype` are those of the folder": "model = {label} AND "
                     "revision = {revision} AND dtype = {dtype}",
-                    "`ids` are n": "len(ids) = n",
+                    "`ids` has `n` ids": "len(ids) = n",
                     "`best_p` is no less than `p`": "best_p >= p",
                     "the most likely token has rank 1 and probability `best_p`": "ids[-1] <> best_id OR "
                     "(rank = 1 AND p = best_p)",

@@ -30,6 +30,8 @@ class Family:
     name: Callable[[int], str]
     table: Callable[[int], Table]
     numbers: Sequence[int]
+    example: int = 0
+    """The number of one that stands for all."""
 
 
 def _single(table: Callable[[], Table]) -> Family:
@@ -38,13 +40,13 @@ def _single(table: Callable[[], Table]) -> Family:
 
 FAMILIES = (
     _single(corpus.tokens),
-    Family(ngram_table, ngrams.ngrams, range(1, MAX_N + 1)),
-    Family(prefix_table, ngrams.prefixes, range(2, MAX_N + 1)),
-    Family(top_table, ngrams.top, range(2, MAX_N + 1)),
+    Family(ngram_table, ngrams.ngrams, range(1, MAX_N + 1), 3),
+    Family(prefix_table, ngrams.prefixes, range(2, MAX_N + 1), 3),
+    Family(top_table, ngrams.top, range(2, MAX_N + 1), 3),
     _single(ngrams.predictions),
-    Family(scan_table, scans.scan, range(1, MAX_PROMPT_LENGTH + 1)),
-    Family(scan_models_table, scans.scan_models, range(1, MAX_PROMPT_LENGTH + 1)),
-    Family(measures_table, scans.measures, range(1, MAX_PROMPT_LENGTH + 1)),
+    Family(scan_table, scans.scan, range(1, MAX_PROMPT_LENGTH + 1), 4),
+    Family(scan_models_table, scans.scan_models, range(1, MAX_PROMPT_LENGTH + 1), 4),
+    Family(measures_table, scans.measures, range(1, MAX_PROMPT_LENGTH + 1), 4),
     _single(corpus.documents),
 )
 

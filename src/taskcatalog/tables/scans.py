@@ -72,7 +72,7 @@ def _rules_of_tasks(length: int) -> Rules:
             "the probability and the divergence are above the thresholds": "p_long > {min_probability}::FLOAT "
             "AND {divergence_measure} > {min_divergence}::FLOAT",
             "`jsd` is at most half of `JS`": "jsd <= JS / 2 + 1e-5",
-            f"`long_ids` are {length + 1}": f"len(long_ids) = {length + 1}",
+            f"`long_ids` has {length + 1} ids": f"len(long_ids) = {length + 1}",
             "`context_ids` hold the long prompt": f"context_ids[{at} : {at} + {length}] = long_ids",
             "`true_next_id` is the id after it in `context_ids`": "true_next_id IS NOT DISTINCT FROM "
             f"context_ids[{at} + {length + 1}]",
@@ -175,12 +175,12 @@ def scan_models(length: int) -> Table:
             _LONG_IDS,
             _TEXT,
             _COUNT,
-            Column(name="n_models", type="uint64", meaning="of how many models it is a task", unit="models", least=1),
+            Column(name="n_models", type="int64", meaning="of how many models it is a task", unit="models", least=1),
         ),
         of_each_model=Column(
             name=f"p_long_{LABEL}",
             type="float32",
-            meaning=f"the probability that the model {LABEL} gives its own most likely token after the long prompt, "
+            meaning=f"the probability that the model `{LABEL}` gives its own most likely token after the long prompt, "
             "null where it is no task of that model",
             unit="probability",
             source=f"`p_long` of `{scan_table(length)}`",
@@ -195,7 +195,7 @@ def measures(length: int) -> Table:
     """The measures of every prompt."""
     ids = id_columns(length + 1)
     columns = (
-        *columns_like(ids, Column(name="", type="id", meaning="the long prompt")),
+        *columns_like(ids, Column(name="", type="id", meaning="an id of the long prompt, in its order")),
         _COUNT,
         Column(name="model", type="repeated text", meaning=_MODEL),
         *declared.MEASURES,
