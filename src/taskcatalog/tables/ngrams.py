@@ -24,8 +24,10 @@ def ngrams(n: int) -> Table:
     )
     return Table(
         name=name,
-        about="One row for each n-gram that occurs. Unigrams are in one file, `ngrams/unigrams.parquet`; their counts add up to the "
-        "tokens of the corpus.",
+        about="""
+One row for each n-gram that occurs. Unigrams are in one file, `ngrams/unigrams.parquet`. Their counts add up to the
+tokens of the corpus.
+""",
         columns=(
             *ids,
             Column(
