@@ -65,15 +65,6 @@ def test_commands_are_documented() -> None:
     assert PAGE.read_text() == command_docs()
 
 
-def test_every_column_is_documented() -> None:
-    from taskcatalog.tables import schemas
-
-    page = (ROOT / "docs/tables.md").read_text()
-    ids = np.dtype(np.uint16)
-    for schema in (schemas.tokens_schema(ids), schemas.predictions_schema(ids), schemas.scan_schema(ids)):
-        assert [name for name in schema.names if f"`{name}`" not in page] == []
-
-
 def test_complete_again_says_so(made: Path, demo_data: Path) -> None:
     arguments = ["tokenize", made / "a.txt", "--out", made / "store", "--tokenizer", demo_data]
     assert "complete" in answer(*arguments)

@@ -17,8 +17,9 @@ from taskcatalog.catalog.lookup import SortedTable, open_sorted
 from taskcatalog.errors import InputError, SettingsError, TaskcatalogError
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.storage import locate_here
+from taskcatalog.tables import registry
+from taskcatalog.tables.names import MAX_N, ngram_table
 from taskcatalog.tables.parquet import arrow_column
-from taskcatalog.tables.schemas import MAX_N, ngram_table
 from taskcatalog.vocabulary import Vocabulary
 
 
@@ -100,8 +101,11 @@ class Catalog:
             raise SettingsError(f"table {name!r} is not in {self.folder.path}: it has {', '.join(self.tables)}")
         return self.sql(f"SELECT * FROM {quoted(name)}")
 
-    def describe(self) -> duckdb.DuckDBPyRelation:
-        """The tables, with their numbers of rows and their columns; of a damaged one, what is wrong."""
+    def describe(self, table: str | None = None) -> duckdb.DuckDBPyRelation:
+        """The tables, with their numbers of rows and their columns; of a damaged one, what is wrong. Of one ``table``,
+        its columns with ``type``, ``unit``, ``meaning`` and ``source``, as ``tables.registry`` has them."""
+        if table is not None:
+            return self._columns(table)
         described: list[tuple[str, int | None, str]] = []
         for name in self.tables:
             try:
@@ -115,6 +119,18 @@ class Catalog:
         return self._database.connection.sql(
             f"SELECT * FROM (VALUES {values}) AS tables(name, rows, columns)",
             params=[cell for row in sorted(described, key=itemgetter(0)) for cell in row],
+        )
+
+    def _columns(self, table: str) -> duckdb.DuckDBPyRelation:
+        there, declared = self.table(table), registry.find(table)
+        cells: list[str] = []
+        for name, kind in zip(there.columns, there.types, strict=True):
+            column = declared.column(name) if declared else None
+            told = (column.unit, column.meaning, column.source) if column else ("", "", "")
+            cells += [name, str(kind), *told]
+        values = ", ".join(["(?, ?, ?, ?, ?)"] * len(there.columns))
+        return self._database.connection.sql(
+            f"SELECT * FROM (VALUES {values}) AS columns(name, type, unit, meaning, source)", params=cells
         )
 
     def text(self, ids: ArrayLike) -> str:

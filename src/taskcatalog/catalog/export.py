@@ -1,6 +1,7 @@
 """A catalog as one DuckDB file.
 
-The same catalog gives the same tables, with their rows in the same order. The bytes of two such files differ all the
+Tables and columns carry comments that say what they mean (``duckdb_columns()`` shows them). The same catalog gives the
+same tables, with their rows in the same order. The bytes of two such files differ all the
 same: DuckDB puts a random identifier into each, and lays out blocks as its threads come to them.
 """
 
@@ -17,6 +18,7 @@ from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.outputs import check_result_file, result_file
 from taskcatalog.runs.progress import note, progress_bar
 from taskcatalog.storage import locate_here
+from taskcatalog.tables import registry
 from taskcatalog.tables.sorting import literal
 
 
@@ -53,7 +55,20 @@ def _copy(connection: duckdb.DuckDBPyConnection, names: list[str], to: Path) -> 
         for name in names:
             table = f"exported.{quoted(name)}"
             connection.execute(f"CREATE TABLE {table} AS SELECT * FROM {quoted(name)}")
+            connection.execute(_comments(name, table, connection.table(f"exported.{quoted(name)}").columns))
             [(rows[name],)] = connection.sql(f"SELECT count(*) FROM {table}").fetchall()
             bar.update(1)
     connection.execute("DETACH exported")
     return rows
+
+
+def _comments(name: str, table: str, columns: list[str]) -> str:
+    """Statements that say of a table and its columns what they mean."""
+    declared = registry.find(name)
+    assert declared is not None
+    about = " ".join(declared.about.split())
+    told = {column: found.described() for column in columns if (found := declared.column(column))}
+    return ";".join(
+        [f"COMMENT ON TABLE {table} IS {literal(about)}"]
+        + [f"COMMENT ON COLUMN {table}.{quoted(column)} IS {literal(text)}" for column, text in told.items()]
+    )

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from taskcatalog.errors import InputError
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.sizes import worker_count
+from taskcatalog.tables.names import id_columns
 from taskcatalog.tables.parquet import numpy_column
-from taskcatalog.tables.schemas import id_columns
 
 _GROUPS_AT_ONCE = 8
 _Lookup: TypeAlias = Callable[[], tuple[slice, NDArray[np.uint64]]]

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from taskcatalog.tables.names import id_columns
 from taskcatalog.tables.parquet import numpy_column
-from taskcatalog.tables.schemas import id_columns
 
 PROMPTS_PER_PART = 1 << 15
 
