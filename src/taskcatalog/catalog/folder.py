@@ -32,8 +32,9 @@ from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.parts import describe, problem_of
 from taskcatalog.runs.stage import LEDGER
 from taskcatalog.stores.identity import StoreIdentity
+from taskcatalog.tables.corpus import tokens
+from taskcatalog.tables.names import scan_table
 from taskcatalog.tables.parquet import table_writer
-from taskcatalog.tables.schemas import scan_table, tokens_schema
 from taskcatalog.vocabulary import Vocabulary
 
 _FORMAT = 2
@@ -111,7 +112,11 @@ class CatalogFolder:
 
     def folders_without_ledger(self) -> list[Path]:
         """Folders of stages that hold files, but no ledger that says what these are."""
-        return [path for path in self._stage_folders() if not (path / LEDGER).is_file() and any(path.iterdir())]
+        return [
+            path
+            for path in self._stage_folders()
+            if not (path / LEDGER).is_file() and not all(map(is_temporary, path.iterdir()))  # as of a ledger's
+        ]
 
     def _stage_folders(self) -> Iterator[Path]:
         for pattern in ("ngrams", "predictions/*", "scan_*/*"):
@@ -177,7 +182,7 @@ class CatalogFolder:
             with written_atomically(self.tokenizer) as temporary:
                 temporary.write_bytes(vocabulary.content)
         raw = vocabulary.token_bytes if vocabulary is not None else []
-        with table_writer(self.tokens, tokens_schema(identity.id_dtype)) as writer:
+        with table_writer(self.tokens, tokens().schema(identity.id_dtype)) as writer:
             texts = [token.decode("utf-8", "replace") for token in raw]
             writer.write({"id": np.arange(len(raw)), "token": texts, "bytes": raw})
         files = {path.name: describe(path) for path in shared}

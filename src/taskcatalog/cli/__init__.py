@@ -1,5 +1,5 @@
 """The command line."""
 
-from taskcatalog.cli.commands import main as main
+from taskcatalog.cli.main import main as main
 
 __all__ = ["main"]

@@ -4,8 +4,7 @@ import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-
-from upath import UPath
+from typing import TYPE_CHECKING
 
 from taskcatalog.documents.archives import UNPACK, is_archive
 from taskcatalog.documents.compressed import is_compressed
@@ -16,6 +15,9 @@ from taskcatalog.runs.files import final_name
 from taskcatalog.runs.outputs import OURS
 from taskcatalog.runs.progress import note
 from taskcatalog.storage import AnyPath, exists, is_file, is_folder, locate, size_of
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 _HINT = "give text files, JSONL, Parquet, folders of them, or the name of a dataset on the Hugging Face hub"
 
@@ -152,7 +154,7 @@ def _found(path: str, n_bytes: int, changed: int = 0) -> Source:
     return Source(path, format_.name, n_bytes, format_.is_doubtful(path), changed)
 
 
-def _files_there(folder: UPath) -> Iterator[Source]:
+def _files_there(folder: "UPath") -> Iterator[Source]:
     for file in folder.rglob("*"):
         below = file.path.removeprefix(folder.path)
         hidden = any(part.startswith(".") for part in below.split("/"))
