@@ -14,7 +14,7 @@ from taskcatalog.stores.mds import MdsStore
 from taskcatalog.stores.mds_format import has_index
 from taskcatalog.stores.megatron import find_index, open_megatron, whole_of_piece
 from taskcatalog.stores.megatron_index import is_index
-from taskcatalog.stores.store import Store
+from taskcatalog.stores.store import OpenedStore
 from taskcatalog.stores.stream_store import DEFAULT_SEQUENCE_LENGTH as DEFAULT_SEQUENCE_LENGTH
 from taskcatalog.stores.token_store import STAGE, TokenStore
 from taskcatalog.vocabulary import Vocabulary
@@ -40,7 +40,7 @@ class StoreOptions(Settings):
     """Of an MDS folder, the column that holds the ids, where there are others."""
 
 
-def open_store(path: str | AnyPath, options: StoreOptions | None = None) -> Store:
+def open_store(path: str | AnyPath, options: StoreOptions | None = None) -> OpenedStore:
     """A token store, an MDS folder, a Megatron dataset, datatrove's files or a flat ``.bin`` of ids.
 
     A Megatron dataset is named by its ``.bin``, its ``.idx`` or what is common to both; a ``.bin`` without an
@@ -61,7 +61,7 @@ def open_store(path: str | AnyPath, options: StoreOptions | None = None) -> Stor
     return _open_stream(path, options, vocabulary)
 
 
-def _open_stream(path: AnyPath, options: StoreOptions, vocabulary: Vocabulary | None) -> Store:
+def _open_stream(path: AnyPath, options: StoreOptions, vocabulary: Vocabulary | None) -> OpenedStore:
     length = options.sequence_length
     if (index := find_index(path)) and not (options.id_dtype and not is_index(index)):
         _refuse_column(path, options, "a Megatron dataset")

@@ -15,6 +15,8 @@ Sequences run over the parts as if they were one file; the last sequence may be 
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping
+from functools import cached_property, lru_cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.parts import problem_of, wrong_size
 from taskcatalog.runs.stage import NUMBER, Stage
 from taskcatalog.storage import AnyPath, is_remote, open_to_read
+from taskcatalog.stores.document import Document, UnknownDocumentError, check_token
 from taskcatalog.stores.id_file import IdFiles, side_by_side
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.stores.store import Sequences, uniform_ends
@@ -91,6 +94,7 @@ class TokenStore:
         self._indexes = [file for file, _ in self._files(".parquet")]
         self._recent: dict[int, NDArray[np.int64]] = {}
         self._lock = threading.Lock()
+        self._index_of_part = lru_cache(1)(lambda part: _read_index(self._indexes[part], None))
         self.n_tokens = len(self._ids)
 
     def stamp_now(self) -> str:
@@ -134,6 +138,41 @@ class TokenStore:
             tables.append(rows.slice(*_within(starts, first, last)))
         return pa.concat_tables(tables)
 
+    def sequence_at(self, token: int) -> tuple[int, int]:
+        check_token(self.path, token, self.n_tokens)
+        sequence = token // self.identity.sequence_length
+        return sequence, sequence * self.identity.sequence_length
+
+    def document_at(self, token: int) -> Document:
+        check_token(self.path, token, self.n_tokens)
+        if not self.knows_documents:
+            raise UnknownDocumentError(f"{self.path}: has no index of its documents: it was made from ids without one")
+        part, row = self._part_and_row(token)
+        begin = int(self._ids.ends[part - 1]) if part else 0
+        [known] = self._index_of_part(part).slice(row, 1).to_pylist()
+        return Document(
+            index=self._rows_before_part[part] + row,
+            source=known["source"],
+            place=known["place"],
+            meta=known["meta"],
+            first_token=begin + known["start"],
+            n_tokens=known["n_tokens"],
+        )
+
+    def _part_and_row(self, token: int) -> tuple[int, int]:
+        """Where in the index the document is that a token is in: the last one that starts there or before."""
+        for part in range(int(np.searchsorted(self._ids.ends, token, side="right")), -1, -1):
+            begin = int(self._ids.ends[part - 1]) if part else 0
+            row = int(np.searchsorted(self._starts_of_part(part), token - begin, side="right")) - 1
+            if row >= 0:
+                return part, row
+        raise InputError(f"{self._indexes[0]}: has no document that token {token} is in: {_REMEDY}")
+
+    @cached_property
+    def _rows_before_part(self) -> list[int]:
+        """How many documents there are before those of each part."""
+        return [0, *accumulate(side_by_side(_rows_of_index, self._indexes))]
+
     def _starts(self, first: int, last: int) -> NDArray[np.int64] | None:
         """Places, counted from ``first``, where a document begins."""
         if not self.knows_documents:
@@ -173,6 +212,14 @@ def _read_index(file: AnyPath, columns: list[str] | None) -> pa.Table:
     try:
         with open_to_read(file) as opened:
             return pq.read_table(opened, columns=columns, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file}: cannot be read ({error}): {_REMEDY}") from error
+
+
+def _rows_of_index(file: AnyPath) -> int:
+    try:
+        with open_to_read(file) as opened:
+            return int(pq.read_metadata(opened).num_rows)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file}: cannot be read ({error}): {_REMEDY}") from error
 
