@@ -91,7 +91,7 @@ def main() -> None:
       ngrams     token store     -> catalog: n-gram, prefix and top tables
       predict    catalog       -> each model's probability of every top completion
       scan       token store     -> catalog: prompts whose meaning changes with one more token
-      sql, complete              questions to a catalog
+      sql, complete, find        questions to a catalog
 
     'taskcatalog demo' does all of it, offline, in about two minutes. Every command can be stopped at any moment;
     the same command again goes on where it stopped.

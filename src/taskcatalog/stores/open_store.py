@@ -48,7 +48,7 @@ def open_store(path: str | AnyPath, options: StoreOptions | None = None) -> Open
     an option does not fit what it is.
     """
     options, path = given_or_default(options, StoreOptions), locate(path)
-    if Ledger.exists(path) and Ledger.read(path).stage == STAGE.name:
+    if is_token_store(path):
         if options.tokenizer or options.id_dtype:
             raise SettingsError(f"{path}: a token store has its own tokenizer and type of ids: leave these options out")
         _refuse_column(path, options, "a token store")
@@ -59,6 +59,10 @@ def open_store(path: str | AnyPath, options: StoreOptions | None = None) -> Open
             raise SettingsError(f"{path}: each MDS sample is one sequence: leave out --sequence-length")
         return MdsStore(path, options.id_dtype, vocabulary, options.column)
     return _open_stream(path, options, vocabulary)
+
+
+def is_token_store(path: AnyPath) -> bool:
+    return Ledger.exists(path) and Ledger.read(path).stage == STAGE.name
 
 
 def _open_stream(path: AnyPath, options: StoreOptions, vocabulary: Vocabulary | None) -> OpenedStore:
