@@ -137,9 +137,8 @@ def test_files_of_prompts(made: Path, tmp_path: Path) -> None:
     pq.write_table(pa.table({"ids": rows, "text": texts, "x": [1, 2, 3]}), tmp_path / "i.parquet")
     pq.write_table(pa.table({"text": texts}), tmp_path / "t.parquet")
     (tmp_path / "i.jsonl").write_text("".join(json.dumps({"ids": row}) + "\n" for row in rows))
-    (tmp_path / "t.jsonl.gz").write_bytes(
-        gzip.compress("".join(json.dumps({"text": t}) + "\n" for t in texts).encode())
-    )
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    (tmp_path / "t.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     (tmp_path / "i.csv").write_text('x,ids\n1,"5,6"\n2, 100\n3,7 8  9\n')
     with (tmp_path / "t.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["text"], *([text] for text in texts)])
@@ -191,7 +190,7 @@ def test_prompts_that_can_be_nowhere(made: Path) -> None:
         (np.array([[1.0]]), "must be integers"),
     ):
         with pytest.raises(SettingsError, match=problem):
-            tc.count_prompts(made / "store", prompts)  # type: ignore[arg-type]
+            tc.count_prompts(made / "store", prompts)
     assert "exactly one of them" in refusal("find", made / "store")
     assert "exactly one of them" in refusal("find", made / "store", "--text", "a", "--ids", "5")
     with pytest.raises(SettingsError, match="limit is 0"):
@@ -219,7 +218,11 @@ def test_a_store_that_moved(made: Path, tmp_path: Path, demo_data: Path) -> None
     (tmp_path / "c/store.json").unlink()
     with pytest.raises(InputError, match="is missing, which says where the store is: --store PATH names it"):
         tc.find(tmp_path / "c", "import os")
+    [problem] = tc.verify(tmp_path / "c")
+    assert problem.startswith(f"{tmp_path / 'c/store.json'}: is missing")
+    tc.ngrams(tmp_path / "moved", tmp_path / "c", tc.NgramSettings(n=(2,)))
     assert tc.verify(tmp_path / "c") == []
+    assert tc.find(tmp_path / "c", "import os").table.equals(expected)
     assert "is no catalog" in refusal("find", tmp_path / "moved", "--text", "a", "--store", made / "store")
 
 

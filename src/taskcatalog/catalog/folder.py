@@ -149,7 +149,8 @@ class CatalogFolder:
         files = {path: self.described(path) for path in (self.tokens, self.tokenizer)}
         problems = [problem for path, facts in files.items() if facts and (problem := problem_of(path, facts))]
         try:
-            self._location()
+            if self._location() is None and "location" in self._description():
+                problems.append(f"{self.location}: is missing: the command that made the catalog, again, writes it")
         except InputError as error:
             problems.append(str(error))
         return problems
@@ -243,4 +244,5 @@ class CatalogFolder:
             texts = [token.decode("utf-8", "replace") for token in raw]
             writer.write({"id": np.arange(len(raw)), "token": texts, "bytes": raw})
         files = {path.name: describe(path) for path in shared}
-        write_signed(self.description, asdict(identity) | {"format": _FORMAT, "files": files})
+        content = asdict(identity) | {"format": _FORMAT, "files": files, "location": self.location.name}
+        write_signed(self.description, content)
