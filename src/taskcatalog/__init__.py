@@ -2,8 +2,8 @@
 
 The functions here are the commands: ``tokenize`` a corpus, ``convert`` a store to another kind, count its
 ``ngrams``, ``predict`` their completions with a model, ``scan`` for prompts whose meaning changes with one more
-token, open the ``Catalog``, ``verify`` it. Each is imported when it is first used; only ``predict`` and ``scan``
-need torch.
+token, open the ``Catalog``, ``find`` where a prompt occurs, ``count_prompts`` of a list, ``verify`` what was made. Each
+is imported when it is first used; only ``predict`` and ``scan`` need torch.
 """
 
 from importlib import import_module
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from taskcatalog.catalog.catalog import Catalog, Completions
     from taskcatalog.catalog.export import write_duckdb
     from taskcatalog.converting.stage import ConvertSettings, convert
+    from taskcatalog.counting.find import Found, count_prompt_file, count_prompts, find
     from taskcatalog.counting.stage import NgramSettings, ngrams
     from taskcatalog.embedded.pipeline import demo
     from taskcatalog.errors import ConflictError, InputError, SettingsError, TaskcatalogError
@@ -30,6 +31,7 @@ _HOMES = {
     "Completions": "catalog.catalog:Completions",
     "ConflictError": "errors:ConflictError",
     "ConvertSettings": "converting.stage:ConvertSettings",
+    "Found": "counting.find:Found",
     "InputError": "errors:InputError",
     "Machine": "planning:Machine",
     "NgramSettings": "counting.stage:NgramSettings",
@@ -40,7 +42,10 @@ _HOMES = {
     "TaskcatalogError": "errors:TaskcatalogError",
     "TokenizeSettings": "tokenizing.stage:TokenizeSettings",
     "convert": "converting.stage:convert",
+    "count_prompt_file": "counting.find:count_prompt_file",
+    "count_prompts": "counting.find:count_prompts",
     "demo": "embedded.pipeline:demo",
+    "find": "counting.find:find",
     "ngrams": "counting.stage:ngrams",
     "open_store": "stores.open_store:open_store",
     "plan": "planning:plan",
@@ -56,6 +61,7 @@ __all__ = [
     "Completions",
     "ConflictError",
     "ConvertSettings",
+    "Found",
     "InputError",
     "Machine",
     "NgramSettings",
@@ -67,7 +73,10 @@ __all__ = [
     "TokenizeSettings",
     "__version__",
     "convert",
+    "count_prompt_file",
+    "count_prompts",
     "demo",
+    "find",
     "ngrams",
     "open_store",
     "plan",

@@ -242,10 +242,13 @@ STAGES = {
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Everything below a folder: the SHA-256 of each file, and which names are folders."""
+    """Everything below a folder: the SHA-256 of each file, and which names are folders. Of the file that says where a
+    catalog's store was, only that it is there: no two places are the same."""
     found = {}
     for path in sorted(folder.rglob("*")):
         kind = "folder" if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.name == "store.json" and path.is_file():
+            kind = "location"
         found[str(path.relative_to(folder))] = kind
     return found
 

@@ -3,6 +3,7 @@
 ::
 
     CATALOG/
+      store.json                where the store was when a table was made from it last, to find places in it
       catalog.json              the corpus: its fingerprint, sequence length and vocabulary; digests of these two files:
       tokenizer.json            where the corpus has one
       tokens.parquet
@@ -31,7 +32,12 @@ from taskcatalog.runs.files import (
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.parts import describe, problem_of
 from taskcatalog.runs.stage import LEDGER
+from taskcatalog.settings import given_or_default
+from taskcatalog.storage import AnyPath, exists, is_remote, locate
 from taskcatalog.stores.identity import StoreIdentity
+from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.store import OpenedStore
+from taskcatalog.stores.token_store import is_token_store
 from taskcatalog.tables.corpus import tokens
 from taskcatalog.tables.names import scan_table
 from taskcatalog.tables.parquet import table_writer
@@ -50,7 +56,8 @@ def _difference(there: StoreIdentity, here: StoreIdentity) -> str:
     )
 
 
-_NAMES = ("ngrams", "predictions", "scan_*", "tokens.parquet", "tokenizer.json")
+_NAMES = ("ngrams", "predictions", "scan_*", "tokens.parquet", "tokenizer.json", "store.json")
+_LOCATION_FORMAT = 1
 
 
 def _is_ours(path: Path) -> bool:
@@ -78,6 +85,11 @@ class CatalogFolder:
     @property
     def tokenizer(self) -> Path:
         return self.path / "tokenizer.json"
+
+    @property
+    def location(self) -> Path:
+        """The file that says where the store was."""
+        return self.path / "store.json"
 
     def predictions(self, label: str) -> Path:
         return self.path / "predictions" / label
@@ -141,7 +153,59 @@ class CatalogFolder:
     def damaged_files(self) -> list[str]:
         """What is wrong with the files that all tables share, one line each."""
         files = {path: self.described(path) for path in (self.tokens, self.tokenizer)}
-        return [problem for path, facts in files.items() if facts and (problem := problem_of(path, facts))]
+        problems = [problem for path, facts in files.items() if facts and (problem := problem_of(path, facts))]
+        try:
+            if self._location() is None and "location" in self._description():
+                problems.append(f"{self.location}: is missing: the command that made the catalog, again, writes it")
+        except InputError as error:
+            problems.append(str(error))
+        return problems
+
+    def remember_store(self, path: AnyPath, options: StoreOptions | None) -> None:
+        """Writes down where the catalog's store is now, and what to say to open it, unless that stands there.
+
+        Nothing else in the catalog tells of it: a store may be moved, and a catalog of its copy is the same.
+        """
+        place = str(path) if is_remote(path) else str(Path(str(path)).absolute())
+        said = {name: value for name, value in asdict(given_or_default(options, StoreOptions)).items() if value}
+        said.pop("tokenizer", None)  # the catalog has it
+        content = {"format": _LOCATION_FORMAT, "path": place, "options": said}
+        try:
+            if self._location() == content:
+                return
+        except InputError:  # damaged: written anew
+            pass
+        write_signed(self.location, content)
+
+    def open_store(self, elsewhere: str | AnyPath | None = None, options: StoreOptions | None = None) -> OpenedStore:
+        """The store that the catalog is about: where it was, or ``elsewhere``, opened with ``options`` or as it was.
+
+        Raises InputError where it is gone, or where another one is there.
+        """
+        location = self._location()
+        if elsewhere is None and location is None:
+            raise InputError(f"{self.location}: is missing, which says where the store is: --store PATH names it")
+        path = locate(elsewhere if elsewhere is not None else location["path"] if location else "")
+        if not exists(path):
+            raise InputError(f"{path}: is gone, the store of {self.path}: --store PATH says where it is now")
+        store = open_store(path, options or self._options(path, location["options"] if location else {}))
+        if store.identity != (there := self.identity()):
+            raise InputError(
+                f"{path}: is not the store of this catalog, which was made {_difference(there, store.identity)}: "
+                "--store PATH names the right one"
+            )
+        return store
+
+    def _options(self, path: AnyPath, said: dict[str, Any]) -> StoreOptions:
+        """What was said to open the store, and the catalog's own tokenizer for one that has none."""
+        own = is_token_store(path) or self.described(self.tokenizer) is None
+        return StoreOptions(tokenizer=None if own else str(self.tokenizer), **said)
+
+    def _location(self) -> dict[str, Any] | None:
+        """What ``store.json`` says; None where there is none, as in a catalog that was made before there was one."""
+        if not self.location.is_file():
+            return None
+        return read_signed(self.location, _LOCATION_FORMAT, "location of a store")
 
     def _description(self) -> dict[str, Any]:
         if not self.description.is_file():
@@ -186,4 +250,5 @@ class CatalogFolder:
             texts = [token.decode("utf-8", "replace") for token in raw]
             writer.write({"id": np.arange(len(raw)), "token": texts, "bytes": raw})
         files = {path.name: describe(path) for path in shared}
-        write_signed(self.description, asdict(identity) | {"format": _FORMAT, "files": files})
+        content = asdict(identity) | {"format": _FORMAT, "files": files, "location": self.location.name}
+        write_signed(self.description, content)

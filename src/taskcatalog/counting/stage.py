@@ -82,6 +82,7 @@ def ngrams(
                 _fill(ledger, source, settings, budget, workers)
             folder.prepare(source.identity, source.vocabulary)
             ledger.finish(_facts(ledger, settings))
+        folder.remember_store(source.path, options)
     return {name: rows for name, rows in ledger.facts.items() if name != "tokens"}
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from taskcatalog.settings import Between, Settings
 from taskcatalog.storage import AnyPath
-from taskcatalog.stores.store import Store
+from taskcatalog.stores.store import OpenedStore
 from taskcatalog.vocabulary import Vocabulary
 
 IdType = Literal["uint16", "int32", "uint32", "int64", "uint64"]
@@ -43,7 +43,7 @@ class StoreFormat:
     """What people know it by, and what is read of it: a row of the table in docs/corpora.md."""
     notes: str
     detect: Callable[[AnyPath, StoreOptions], bool]
-    open: Callable[[AnyPath, StoreOptions, Vocabulary | None], Store]
+    open: Callable[[AnyPath, StoreOptions, Vocabulary | None], OpenedStore]
     """Raises InputError where it is damaged, SettingsError where an option does not fit what it is."""
     refuses: Mapping[str, str] = field(default_factory=dict)
     """Options that it takes none of, and why."""

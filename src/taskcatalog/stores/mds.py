@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.storage import AnyPath
+from taskcatalog.stores.document import Document, check_token
 from taskcatalog.stores.fingerprint import fingerprint_of_files
 from taskcatalog.stores.format import StoreFormat, StoreOptions
 from taskcatalog.stores.identity import StoreIdentity
@@ -125,6 +126,34 @@ class MdsStore:
         return Sequences(
             tokens[:n_tokens], np.cumsum(lengths), starts_after(tokens[:n_tokens], self.identity.end_of_text)
         )
+
+    def sequence_at(self, token: int) -> tuple[int, int]:
+        shard, sample, first = self._sample_at(token)
+        return int(self._ends[shard]) - self._shards[shard].n_samples + sample, first
+
+    def document_at(self, token: int) -> Document:
+        """The shard, and the number of the sample in it from 1: a set of ids knows no more of its documents."""
+        shard, sample, _ = self._sample_at(token)
+        return Document(source=str(self._shards[shard].stored.path), place=sample + 1)
+
+    def _sample_at(self, token: int) -> tuple[int, int, int]:
+        """The shard and the sample in it that a token is in, and the first token of that sample."""
+        ends = self._token_ends
+        check_token(self.path, token, int(ends[-1]) if len(ends) else 0)
+        shard = int(np.searchsorted(ends, token, side="right"))
+        lengths = self._opened(shard).sizes // self._dtype.itemsize
+        begin = int(ends[shard]) - int(lengths.sum())
+        sample_ends = begin + np.cumsum(lengths, dtype=np.int64)
+        sample = int(np.searchsorted(sample_ends, token, side="right"))
+        return shard, sample, int(sample_ends[sample - 1]) if sample else begin
+
+    @cached_property
+    def _token_ends(self) -> NDArray[np.int64]:
+        """Where each shard ends among the tokens of all. For samples of different sizes this opens every shard."""
+        if self._column.size is not None:
+            return self._ends * (self._column.size // self._dtype.itemsize)
+        of_shards = [int(self._opened(i).sizes.sum()) // self._dtype.itemsize for i in range(len(self._shards))]
+        return np.cumsum(of_shards, dtype=np.int64)
 
     def _type_of_ids(self, given: np.dtype[Any] | None) -> np.dtype[Any]:
         if given is not None and given.name not in _ID_TYPES:

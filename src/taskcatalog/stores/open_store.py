@@ -7,12 +7,12 @@ from taskcatalog.storage import AnyPath, exists, locate
 from taskcatalog.stores.format import LENGTH as LENGTH
 from taskcatalog.stores.format import StoreOptions as StoreOptions
 from taskcatalog.stores.formats import FORMATS, format_at
-from taskcatalog.stores.store import Store
+from taskcatalog.stores.store import OpenedStore
 from taskcatalog.stores.stream_store import DEFAULT_SEQUENCE_LENGTH as DEFAULT_SEQUENCE_LENGTH
 from taskcatalog.vocabulary import Vocabulary
 
 
-def open_store(path: str | AnyPath, options: StoreOptions | None = None) -> Store:
+def open_store(path: str | AnyPath, options: StoreOptions | None = None) -> OpenedStore:
     """A token store, an MDS folder, a Megatron dataset, datatrove's files or a flat ``.bin`` of ids.
 
     A Megatron dataset is named by its ``.bin``, its ``.idx`` or what is common to both; a ``.bin`` without an

@@ -13,6 +13,7 @@ from taskcatalog.errors import InputError
 from taskcatalog.runs.files import digest_of, folder_held
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.storage import AnyPath, stamp_of
+from taskcatalog.stores.document import Document
 from taskcatalog.stores.id_file import side_by_side
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.vocabulary import Vocabulary
@@ -52,6 +53,20 @@ class Store(Protocol):
 
     def read(self, start: int, stop: int) -> Sequences:
         """Sequences ``start`` to ``stop``, the last excluded. Raises InputError where the files are damaged."""
+
+
+class OpenedStore(Store, Protocol):
+    """A store that was opened from its files: a place in it leads back to where it comes from."""
+
+    def sequence_at(self, token: int) -> tuple[int, int]:
+        """The number of the sequence that a token is in, and the first token of that. Raises SettingsError for a token
+        that is not there."""
+
+    def document_at(self, token: int) -> Document:
+        """The document that a token is in, as far as it is known.
+
+        Raises UnknownDocumentError where nothing is, SettingsError for a token that is not there.
+        """
 
 
 @contextmanager

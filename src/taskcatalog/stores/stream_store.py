@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskcatalog.storage import AnyPath
+from taskcatalog.stores.document import Document, UnknownDocumentError, between_ends, check_token
 from taskcatalog.stores.fingerprint import fingerprint_of_files
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.stores.store import Sequences, stamp_of_files, starts_after, stretches, uniform_ends
@@ -83,6 +84,25 @@ class StreamStore:
         else:
             inside = starts[np.searchsorted(starts, first) : np.searchsorted(starts, last)] - first
         return Sequences(tokens, uniform_ends(len(tokens), self._sequence_length), inside)
+
+    def sequence_at(self, token: int) -> tuple[int, int]:
+        check_token(self.path, token, self.n_tokens)
+        sequence = token // self._sequence_length
+        return sequence, sequence * self._sequence_length
+
+    def document_at(self, token: int) -> Document:
+        """From the files' own index; else, from the end-of-text ids around, without its number."""
+        check_token(self.path, token, self.n_tokens)
+        starts = self._document_starts
+        if starts is not None and len(starts) and starts[0] <= token:
+            index = int(np.searchsorted(starts, token, side="right")) - 1
+            first, end = int(starts[index]), int(starts[index + 1]) if index + 1 < len(starts) else self.n_tokens
+            return Document(index=index, first_token=first, n_tokens=end - first)
+        if self.vocabulary is None or self.vocabulary.end_of_text is None:
+            raise UnknownDocumentError(
+                f"{self.path}: does not say where documents begin: --tokenizer tells the end-of-text id that ends each"
+            )
+        return between_ends(self._ids.read, self.n_tokens, token, self.vocabulary.end_of_text)
 
     @cached_property
     def _document_starts(self) -> NDArray[np.int64] | None:

@@ -15,6 +15,8 @@ Sequences run over the parts as if they were one file; the last sequence may be 
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping
+from functools import cached_property, lru_cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -29,12 +31,13 @@ from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.parts import problem_of, wrong_size
 from taskcatalog.runs.stage import NUMBER, Stage
 from taskcatalog.storage import AnyPath, is_remote, open_to_read
+from taskcatalog.stores.document import Document, check_token
 from taskcatalog.stores.format import StoreFormat, StoreOptions
 from taskcatalog.stores.id_file import IdFiles, side_by_side
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.stores.store import Sequences, uniform_ends
 from taskcatalog.tables.parquet import numpy_column
-from taskcatalog.tables.schemas import documents_schema, id_dtype
+from taskcatalog.tables.schemas import id_dtype
 from taskcatalog.vocabulary import Vocabulary
 
 _PARTS = (NUMBER, f"{NUMBER}-{NUMBER}")
@@ -93,6 +96,7 @@ class TokenStore:
         self._indexes = [file for file, _ in self._files(".parquet")]
         self._recent: dict[int, NDArray[np.int64]] = {}
         self._lock = threading.Lock()
+        self._index_of_part = lru_cache(1)(lambda part: _read_index(self._indexes[part], None))
         self.n_tokens = len(self._ids)
 
     def stamp_now(self) -> str:
@@ -116,30 +120,41 @@ class TokenStore:
             part.check_content()
         return Sequences(self._ids.read(first, last), uniform_ends(last - first, length), self._starts(first, last))
 
-    @property
-    def knows_documents(self) -> bool:
-        """Whether it has an index of its documents: one converted from files without it has none."""
-        return bool(self._indexes) or not self.n_tokens
+    def sequence_at(self, token: int) -> tuple[int, int]:
+        check_token(self.path, token, self.n_tokens)
+        sequence = token // self.identity.sequence_length
+        return sequence, sequence * self.identity.sequence_length
 
-    def documents(self, first: int, last: int) -> pa.Table:
-        """Rows of the documents whose first token is one of ``first`` to ``last``, the last excluded.
+    def document_at(self, token: int) -> Document:
+        check_token(self.path, token, self.n_tokens)
+        part, row = self._part_and_row(token)
+        begin = int(self._ids.ends[part - 1]) if part else 0
+        [known] = self._index_of_part(part).slice(row, 1).to_pylist()
+        return Document(
+            index=self._rows_before_part[part] + row,
+            source=known["source"],
+            place=known["place"],
+            meta=known["meta"],
+            first_token=begin + known["start"],
+            n_tokens=known["n_tokens"],
+        )
 
-        As in ``documents_schema``, but ``start`` counts from the first token of the store. Documents without
-        tokens come with the one after them, or with the store's last token.
-        """
-        last += last == self.n_tokens
-        tables = [documents_schema().empty_table()]
-        for part, begin in self._parts(first, last):
-            rows = _read_index(self._indexes[part], None)
-            starts = numpy_column(rows, "start").astype(np.int64) + begin
-            rows = rows.set_column(0, rows.schema.field(0), pa.array(starts.astype(np.uint64)))
-            tables.append(rows.slice(*_within(starts, first, last)))
-        return pa.concat_tables(tables)
+    def _part_and_row(self, token: int) -> tuple[int, int]:
+        """Where in the index the document is that a token is in: the last one that starts there or before."""
+        for part in range(int(np.searchsorted(self._ids.ends, token, side="right")), -1, -1):
+            begin = int(self._ids.ends[part - 1]) if part else 0
+            row = int(np.searchsorted(self._starts_of_part(part), token - begin, side="right")) - 1
+            if row >= 0:
+                return part, row
+        raise InputError(f"{self._indexes[0]}: has no document that token {token} is in: {_REMEDY}")
+
+    @cached_property
+    def _rows_before_part(self) -> list[int]:
+        """How many documents there are before those of each part."""
+        return [0, *accumulate(side_by_side(_rows_of_index, self._indexes))]
 
     def _starts(self, first: int, last: int) -> NDArray[np.int64] | None:
         """Places, counted from ``first``, where a document begins."""
-        if not self.knows_documents:
-            return None
         found = [np.zeros(0, np.int64)]
         for part, begin in self._parts(first, last):
             starts = self._starts_of_part(part)
@@ -180,6 +195,14 @@ def _read_index(file: AnyPath, columns: list[str] | None) -> pa.Table:
         raise InputError(f"{file}: cannot be read ({error}): {_REMEDY}") from error
 
 
+def _rows_of_index(file: AnyPath) -> int:
+    try:
+        with open_to_read(file) as opened:
+            return int(pq.read_metadata(opened).num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file}: cannot be read ({error}): {_REMEDY}") from error
+
+
 def _within(starts: NDArray[np.int64], first: int, last: int) -> tuple[int, int]:
     """Where the starts that are ``first`` or more and less than ``last`` begin, and how many they are."""
     begin, end = np.searchsorted(starts, [first, last])
@@ -207,7 +230,7 @@ def fingerprint_of(ledger: Ledger) -> str:
     return digest.hexdigest()
 
 
-def _detect(path: AnyPath, options: StoreOptions) -> bool:  # noqa: ARG001 a format's detect
+def is_token_store(path: AnyPath) -> bool:
     return Ledger.exists(path) and Ledger.read(path).stage == STAGE.name
 
 
@@ -219,7 +242,7 @@ TOKEN_STORE = StoreFormat(
     name="a token store",
     found_by="`ledger.json`",
     notes="made by `tokenize`; has its tokenizer",
-    detect=_detect,
+    detect=lambda path, _: is_token_store(path),
     open=_open,
     refuses={
         "tokenizer": "a token store has its own tokenizer",

@@ -116,6 +116,7 @@ def scan(
                 _describe(ledger, source, found.name, budget - needed.held)
             folder.prepare(source.identity, source.vocabulary)
             ledger.finish(_facts(ledger))
+        folder.remember_store(source.path, options)
     return dict(ledger.facts)
 
 
