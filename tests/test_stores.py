@@ -306,9 +306,9 @@ def test_remote_token_store(demo_data: Path, tmp_path: Path, remote: UPath) -> N
     same_stores(tc.open_store(tmp_path / "store"), tc.open_store(str(remote / "store")))
     for name in (str(tmp_path / "store"), str(remote / "store")):
         tc.ngrams(name, tmp_path / f"tables-{name[:3]}", tc.NgramSettings(n=(2,)), workers=2)
-    local, remote = (tree(tmp_path / f"tables-{name}") for name in (str(tmp_path)[:3], "mem"))
-    assert local.pop("store.json") != remote.pop("store.json")  # where the store is
-    assert local == remote
+    ours, theirs = (tree(tmp_path / f"tables-{name}") for name in (str(tmp_path)[:3], "mem"))
+    assert ours.pop("store.json") != theirs.pop("store.json")  # where the store is
+    assert ours == theirs
 
 
 def same_stores(here: Store, there: Store, same_files: bool = True) -> None:
