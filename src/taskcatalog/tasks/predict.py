@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.load import PYTHIA, Dtype, FoundModel, find_model
-from taskcatalog.lm.measures import answer_bytes, answers
+from taskcatalog.lm.measures import Answer, answer_bytes, answers
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.lm.needs import MOST_PROMPTS, Needs, largest, needs
 from taskcatalog.runs.files import folder_held
@@ -199,10 +199,10 @@ def _predict_part(part: _Part, model: LanguageModel) -> Generator[int, None, Par
         pieces.append(answers(model, hidden, completions[rows]))
         yield len(hidden)
     columns = {
-        name: np.concatenate([getattr(piece, name).cpu().numpy() for piece in pieces])
-        for name in ("p", "rank", "best_id", "best_p", "entropy")
+        field.name: np.concatenate([getattr(piece, field.name).cpu().numpy() for piece in pieces])
+        for field in fields(Answer)
     }
-    finite = np.logical_and.reduce([np.isfinite(columns[measure]) for measure in ("p", "best_p", "entropy")])
+    finite = np.logical_and.reduce([np.isfinite(values) for values in columns.values()])
     n_rows = int(finite.sum())
     with table_writer(part.out, ngrams.predictions().schema(grams.dtype)) as writer:
         writer.write(
