@@ -2,12 +2,15 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import taskcatalog as tc
 from read_documents import COMPRESS, JSONL, TEXTS, documents, names, texts, write_parquet
@@ -218,6 +221,37 @@ def test_hostile_lines_are_one_line(tmp_path: Path, line: bytes) -> None:
     with pytest.raises(InputError, match=r"a.jsonl: line 2: ") as caught:
         list(documents(path, meta="meta"))
     assert "\n" not in str(caught.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.binary()
+        | JSON.map(lambda value: json.dumps(value).encode())
+        | st.fixed_dictionaries({"text": st.text() | JSON, "meta": JSON}).map(lambda value: json.dumps(value).encode())
+    )
+)
+def test_any_lines_are_documents_or_one_line(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
+    """What Python's own parser takes for an object with a text is a document; of anything else the line is named."""
+    path = tmp_path_factory.mktemp("lines") / "a.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    found, error = None, ""
+    try:
+        found = texts(path)
+    except InputError as raised:
+        error = str(raised)
+    if found is None:
+        assert re.search(r"a\.jsonl: (line [0-9]+: |.*no field)", error)
+        assert "\n" not in error
+        return
+    read = [json.loads(line) for line in path.read_bytes().split(b"\n") if line.strip()]
+    assert found == [one["text"].encode("utf-16", "surrogatepass").decode("utf-16", "replace") for one in read]
 
 
 @pytest.mark.parametrize(
