@@ -14,7 +14,7 @@ test: $(INSTALLED)
 	$(BIN)/pytest -n 2 -m "not slow"
 
 slow: $(INSTALLED)
-	$(BIN)/pytest -n 2 -m slow --ignore tests/faults
+	$(BIN)/pytest -n 2 -m slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

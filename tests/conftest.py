@@ -1,5 +1,6 @@
 """Where the tests find real data, and small real models."""
 
+import json
 import os
 from pathlib import Path
 
@@ -33,3 +34,15 @@ def demo_data() -> Path:
     import taskcatalog.embedded
 
     return Path(taskcatalog.embedded.__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def code_store(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Source code in the tokens of the demo's model, in many documents."""
+    from helpers import make_store, write_jsonl
+
+    folder = tmp_path_factory.mktemp("code")
+    text = "".join(path.read_text() for path in sorted(Path(json.__file__).parent.glob("*.py")))
+    documents = [text[i : i + 2_000] for i in range(0, len(text), 2_000)]
+    make_store(write_jsonl(folder / "code.jsonl", documents), demo_data, folder / "store", 250)
+    return folder / "store"

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner, Result
 
+import taskcatalog as tc
 from taskcatalog.cli import main
 from taskcatalog.embedded.standard_library import standard_library_sources
+from taskcatalog.stores.store import Store
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -35,6 +37,10 @@ def write_jsonl(path: Path, texts: list[str], field: str = "text") -> Path:
     else:
         path.write_text(content)
     return path
+
+
+def make_store(sources: Path, tokenizer: Path, out: Path, length: int) -> Store:
+    return tc.tokenize(sources, out, str(tokenizer), tc.TokenizeSettings(sequence_length=length))
 
 
 def float64_measures(short: np.ndarray, long: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import taskcatalog as tc
+from helpers import refusal
 
 NO_PATHS = (None, 3, 1.5, b"x", True, object(), ["x"])
 CALLS: dict[str, Callable[[object], object]] = {
@@ -80,3 +81,11 @@ def test_a_catalog_is_on_this_machine(here: Path, monkeypatch: pytest.MonkeyPatc
     for call in calls:
         with pytest.raises(tc.InputError, match="memory://catalog: is a URL: give a folder or a file on this machine"):
             call("memory://catalog")
+
+
+@pytest.mark.parametrize("url", ["s3://", "https://", "memory:///"])
+def test_a_url_of_nothing(here: Path, url: str) -> None:
+    message = f"{url}: names no bucket or server"
+    assert message in refusal("tokenize", url, "--tokenizer", "t", "--out", here / "s")
+    assert message in refusal("ngrams", url, "--out", here / "new")
+    assert message in refusal("convert", here / "flat.bin", "--format", "mds", "--out", url)

@@ -230,6 +230,13 @@ def test_from_documents_to_counts(demo_data: Path, tmp_path: Path, proxy: Cuttin
 
 @pytest.mark.usefixtures("proxy")
 def test_a_bucket_that_is_not_there(flat: Path, tmp_path: Path) -> None:
-    line = refusal(*arguments(flat), "--out", "s3://nothing/there", "--staging", tmp_path / "staging", exit_code=1)
-    assert "s3://nothing/there" in line
+    line = refusal(*arguments(flat), "--out", "s3://nothing/there", "--staging", tmp_path / "staging")
+    assert line.startswith("taskcatalog: s3://nothing/there/")
+    assert line.endswith("cannot be written: s3://nothing does not exist: make it, or choose another")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("proxy")
+@pytest.mark.parametrize("source", ["s3://nothing/*", "s3://nothing/x", "s3://bad bucket/*"])
+def test_a_corpus_in_a_bucket_that_is_not_there(demo_data: Path, tmp_path: Path, source: str) -> None:
+    assert source in refusal("tokenize", source, "--tokenizer", demo_data, "--out", tmp_path / "s")

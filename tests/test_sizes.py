@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from taskcatalog.errors import SettingsError
 from taskcatalog.sizes import (
@@ -41,6 +43,22 @@ def test_sizes(text: str, size: int) -> None:
 def test_no_sizes(text: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         parse_size(text)
+
+
+@settings(deadline=None)
+@given(st.text() | st.from_regex(r"\s?[0-9.]{0,20} ?[kmgtKMGT]?i?[bB]?", fullmatch=True))
+def test_any_text_is_a_size_or_one_line(text: str) -> None:
+    size, error = 0, None
+    try:
+        size = parse_size(text, "memory")
+    except SettingsError as raised:
+        error = raised
+    if error is None:
+        assert 1 <= size <= 10**18
+        return
+    assert error.setting == "memory"
+    assert "is not a size" in str(error)
+    assert str(error).isprintable()
 
 
 def test_the_least_is_named() -> None:

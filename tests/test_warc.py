@@ -15,9 +15,9 @@ import pytest
 
 import taskcatalog as tc
 from helpers import library_texts, refusal, tree
+from read_documents import COMPRESS, Document, documents
 from taskcatalog.documents.batch import Problems
 from taskcatalog.errors import InputError, SettingsError
-from test_documents import COMPRESS, Document, documents
 
 warcwriter = pytest.importorskip("warcio.warcwriter", reason="the package warcio is not here")
 StatusAndHeaders = pytest.importorskip("warcio.statusandheaders").StatusAndHeaders

@@ -55,6 +55,8 @@ def locate(name: str | PathLike[str] | AnyPath) -> AnyPath:
     if "://" not in name:
         # Arrow takes a relative name with a colon for a URL.
         return Path(name).absolute() if ":" in name else Path(name)
+    if not name.partition("://")[2].strip("/"):
+        raise InputError(f"{name}: names no bucket or server: write it as {name.partition('://')[0]}://bucket/name")
     try:
         from upath import UPath
 
@@ -122,6 +124,17 @@ def list_folder(path: AnyPath) -> list[AnyPath]:
         except OSError as error:
             raise InputError(f"{path}: cannot be listed: {error.strerror}") from error
     return _tried(path, lambda: sorted(path.iterdir(), key=lambda found: found.name))
+
+
+def all_below(folder: "UPath") -> "list[UPath]":
+    """All that lies below a remote folder. Raises InputError where it cannot be listed."""
+    return _tried(folder, lambda: list(folder.rglob("*")))
+
+
+def matching(pattern: "UPath") -> list[str]:
+    """What a remote pattern matches, sorted, as its file system names it. Raises InputError where that cannot be
+    listed."""
+    return _tried(pattern, lambda: sorted(pattern.fs.glob(pattern.path)))
 
 
 def size_of(path: AnyPath) -> int:
@@ -246,22 +259,24 @@ def _whole_range(path: "UPath", start: int, stop: int) -> bytes:
 
 
 def _tried(path: "UPath", do: Callable[[], R], done: str = "read") -> R:
-    """Does it, once more after each delay. Raises InputError where it cannot be read, else TaskcatalogError."""
-    kind = InputError if done == "read" else TaskcatalogError
+    """Does it, once more after each delay. Raises InputError where it cannot be read or where the name is wrong, else
+    TaskcatalogError."""
     for delay in (*_DELAYS, None):
         try:
             return do()
         except Exception as error:  # what a connection can raise is as many as there are protocols
             if delay is None or isinstance(error, _FINAL) or type(error).__name__ in _FINAL_NAMES:
-                raise kind(f"{path}: cannot be {done}: {_advice(str(path), error)}") from error
+                kind = InputError if done == "read" or isinstance(error, FileNotFoundError) else TaskcatalogError
+                raise kind(f"{path}: cannot be {done}: {_advice(str(path), error, done)}") from error
         time.sleep(delay)
     raise AssertionError("the last try returns or raises")
 
 
-def _advice(name: str, error: Exception) -> str:
+def _advice(name: str, error: Exception, done: str = "read") -> str:
     protocol = name.partition("://")[0]
     if isinstance(error, FileNotFoundError):
-        return "it does not exist"
+        bucket = "/".join(name.split("/")[:3])
+        return f"{bucket} does not exist: make it, or choose another" if done == "written" else "it does not exist"
     if isinstance(error, ImportError):
         extra = "s3" if protocol in ("s3", "s3a") else "http" if protocol in ("http", "https") else None
         package = f"'taskcatalog[{extra}]'" if extra else f"the fsspec package of {protocol}://"

@@ -88,4 +88,4 @@ def places(breaker: Breaker, kind: str, end: str) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_more(world: World, stage: str, tmp_path: Path, server: Server) -> None:
-    assert broken(world, stage, tmp_path, server, 5) == []
+    assert broken(world, stage, tmp_path, server, 3) == []

@@ -28,4 +28,4 @@ def test_some(world: World, subject: str, tmp_path: Path, server: Server) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("subject", [one.name for one in subjects()])
 def test_more(world: World, subject: str, tmp_path: Path, server: Server) -> None:
-    assert damaged(world, subject, tmp_path, server, 30) == []
+    assert damaged(world, subject, tmp_path, server, 15) == []

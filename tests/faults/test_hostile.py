@@ -31,4 +31,4 @@ def test_some_options(world: World, tmp_path: Path, server: Server) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_more_files(world: World, target: str, tmp_path: Path, server: Server) -> None:
-    assert tormented(world, target, tmp_path, server, 25) == []
+    assert tormented(world, target, tmp_path, server, 12) == []

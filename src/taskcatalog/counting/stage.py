@@ -71,11 +71,12 @@ def ngrams(
     source = open_store(store, options)
     layout = _layout(source, settings)
     counting = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
-    check_memory(budget, least_memory(source, layout), counting)
     folder = CatalogFolder(locate_here(out))
     check_apart(out, [source.path])
     folder.check_identity(source.identity)
     inputs = {"store": source.identity.fingerprint}
+    if not Ledger.is_done(folder.ngrams, STAGE, inputs, asdict(settings)):
+        check_memory(budget, least_memory(source, layout), counting)
     with Ledger.begin(folder.ngrams, STAGE, inputs, asdict(settings), stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
             with unchanged(source):

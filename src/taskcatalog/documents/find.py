@@ -14,7 +14,16 @@ from taskcatalog.errors import InputError
 from taskcatalog.runs.files import final_name
 from taskcatalog.runs.outputs import OURS
 from taskcatalog.runs.progress import note
-from taskcatalog.storage import AnyPath, exists, is_file, is_folder, locate, size_of
+from taskcatalog.storage import (
+    AnyPath,
+    all_below,
+    exists,
+    is_file,
+    is_folder,
+    locate,
+    matching,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -155,7 +164,7 @@ def _found(path: str, n_bytes: int, changed: int = 0) -> Source:
 
 
 def _files_there(folder: "UPath") -> Iterator[Source]:
-    for file in folder.rglob("*"):
+    for file in all_below(folder):
         below = file.path.removeprefix(folder.path)
         hidden = any(part.startswith(".") for part in below.split("/"))
         if not hidden and is_file(file) and (_is_known(file.name) or file.suffix.lower() == ".txt"):
@@ -170,7 +179,4 @@ def _matches(path: AnyPath, pattern: str) -> list[AnyPath]:
     if isinstance(path, Path):
         return [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 pathlib's has no absolute patterns
     protocol = pattern.partition("://")[0]
-    return [
-        locate(f"{protocol}://{match}") if "://" not in match else locate(match)
-        for match in sorted(path.fs.glob(path.path))
-    ]
+    return [locate(f"{protocol}://{match}") if "://" not in match else locate(match) for match in matching(path)]

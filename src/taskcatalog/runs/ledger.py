@@ -132,8 +132,6 @@ class Ledger:
         stage wrote there, never files that are not ours) or where another process is at work in it.
         """
         _check_place(folder)
-        # JSON has no tuples: compare with what would be read back.
-        read_back: dict[str, Any] = json.loads(json.dumps({"inputs": inputs, "settings": settings}))
         made = make_folder(folder)[1:]
         with ExitStack() as lock:
             try:
@@ -142,8 +140,7 @@ class Ledger:
                 raise ConflictError(
                     f"{folder}: another taskcatalog command is at work there: wait for its end"
                 ) from error
-            ledger = cls(folder=folder, stage=stage.name, version=__version__, **read_back)
-            ledger._stage = stage
+            ledger = cls._new(folder, stage, inputs, settings)
             there = ledger._settle_replaced()
             if there is not None:
                 difference = there._difference(ledger, stage.defaults) or there._stamp_difference(stamp)
@@ -162,6 +159,20 @@ class Ledger:
             ledger._remove_unrecorded()
             ledger._made, ledger._lock = made, lock.pop_all()
         return ledger
+
+    @classmethod
+    def is_done(cls, folder: Path, stage: Stage, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+        """Whether ``begin`` would find it complete, so that nothing of what a run needs has to be there."""
+        if not cls.exists(folder):
+            return False
+        there = cls.read(folder)
+        return there.complete and there._difference(cls._new(folder, stage, inputs, settings), stage.defaults) is None
+
+    @classmethod
+    def _new(cls, folder: Path, stage: Stage, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> Self:
+        # JSON has no tuples: compare with what would be read back.
+        read_back: dict[str, Any] = json.loads(json.dumps({"inputs": inputs, "settings": settings}))
+        return cls(folder=folder, stage=stage.name, version=__version__, _stage=stage, **read_back)
 
     def __enter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.load import PYTHIA, Dtype, FoundModel, find_model
 from taskcatalog.lm.measures import Answer, answer_bytes, answers
-from taskcatalog.lm.model import LanguageModel
+from taskcatalog.lm.model import LanguageModel, ModelName
 from taskcatalog.lm.needs import MOST_PROMPTS, Needs, largest, needs
 from taskcatalog.runs.files import folder_held
 from taskcatalog.runs.ledger import Ledger
@@ -96,8 +97,9 @@ def predict(
         rest = {}
         for model in found:
             needed = predict_needs(model, tops)
-            budget = sufficient_budget(memory, needed.least, f"predicting with model {model.name.label}")
-            rest[model.name.label] = budget - needed.held
+            is_done = Ledger.is_done(*_run_of(folder, model.name, tops))
+            doing = f"predicting with model {model.name.label}"
+            rest[model.name.label] = sufficient_budget(memory, 0 if is_done else needed.least, doing) - needed.held
         return {
             label: _predict_one(folder, model, tops, identity.id_dtype, rest[label], force)
             for label, model in zip(labels, found, strict=True)
@@ -139,13 +141,7 @@ def _predict_one(
     force: bool,
 ) -> int:
     name = found.name
-    top_files = Ledger.read(folder.ngrams).files()
-    inputs = {
-        "store": folder.identity().fingerprint,
-        "tops": {str(n): top_files[path]["sha256"] for n, path in tops.items()},
-    }
-    settings = {"label": name.label, "revision": name.revision, "dtype": name.dtype}
-    with Ledger.begin(folder.predictions(name.label), STAGE, inputs, settings, force=force) as ledger:
+    with Ledger.begin(*_run_of(folder, name, tops), force=force) as ledger:
         if not ledger.complete:
             predictors = [_Predictor(found, device) for device in found.devices]
             _check_tops(tops, predictors[0].model)
@@ -157,6 +153,19 @@ def _predict_one(
             facts = ("predictions", "not_finite")
             ledger.finish({fact: sum(part.facts[fact] for part in asked) for fact in facts})
     return int(ledger.facts["predictions"])
+
+
+def _run_of(
+    folder: CatalogFolder, name: ModelName, tops: dict[int, Path]
+) -> tuple[Path, Stage, dict[str, Any], dict[str, Any]]:
+    """What a ledger is to say of asking this model: its folder, stage, inputs and settings."""
+    top_files = Ledger.read(folder.ngrams).files()
+    inputs = {
+        "store": folder.identity().fingerprint,
+        "tops": {str(n): top_files[path]["sha256"] for n, path in tops.items()},
+    }
+    settings = {"label": name.label, "revision": name.revision, "dtype": name.dtype}
+    return folder.predictions(name.label), STAGE, inputs, settings
 
 
 def _check_tops(tops: dict[int, Path], model: LanguageModel) -> None:

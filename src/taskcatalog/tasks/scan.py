@@ -98,12 +98,13 @@ def scan(
     check_apart(out, [source.path])
     folder.check_identity(source.identity)
     check_label(found.name.label, folder)
-    needed = scan_needs(found, settings)
-    budget = sufficient_budget(memory, needed.least, f"scanning with model {found.name.label}")
     inputs = {"store": source.identity.fingerprint}
     name = found.name
     decided = asdict(settings) | {"label": name.label, "revision": name.revision, "dtype": name.dtype}
     place = folder.scan(settings.prompt_length, found.name.label)
+    needed = scan_needs(found, settings)
+    least = 0 if Ledger.is_done(place, STAGE, inputs, decided) else needed.least
+    budget = sufficient_budget(memory, least, f"scanning with model {found.name.label}")
     with Ledger.begin(place, STAGE, inputs, decided, stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
             scorers = [_scorer(source, settings, found, device, bos_id) for device in found.devices]

@@ -1,11 +1,6 @@
-"""``scan`` and ``predict`` against the plain way: every prompt run on its own, measures in float64."""
+"""``scan`` against the plain way: every prompt run on its own, measures in float64."""
 
-import contextlib
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,115 +10,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import taskcatalog as tc
-from helpers import float64_measures, texts_of, write_jsonl
+from helpers import make_store, texts_of, write_jsonl
 from models import ARCHITECTURES, save_model
-from taskcatalog.catalog.database import quoted
-from taskcatalog.errors import ConflictError, InputError, SettingsError
+from naive_scan import END, TOLERANCE, assert_equal_scans, naive_scan, near
+from taskcatalog.errors import ConflictError, SettingsError
 from taskcatalog.lm.load import Dtype
-from taskcatalog.stores.store import Store
 from taskcatalog.tables.measures import Divergence
-from taskcatalog.tables.names import top_table
 from taskcatalog.tasks import prompts
-
-TOLERANCE = 1e-4
-END = "<|endoftext|>"
-Row = dict[str, Any]
-
-
-def last_logits(model: Path, prompts: list[tuple[int, ...]]) -> np.ndarray:
-    """The logits after each prompt, whole prompts at a time, no cache."""
-    plain = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    batches = torch.tensor(prompts).split(512)
-    with torch.inference_mode():
-        return torch.cat([plain(input_ids=batch, use_cache=False).logits[:, -1] for batch in batches]).numpy()
-
-
-def naive_scan(
-    store: Store, model: Path, n_sequences: int, length: int, front: tuple[int, ...] = ()
-) -> dict[tuple[int, ...], Row]:
-    """What the table must say of each distinct long prompt, accepted or not."""
-    rows: dict[tuple[int, ...], Row] = {}
-    read = store.read(0, n_sequences)
-    tokens = read.tokens.tolist()
-    documents = set(read.document_starts.tolist()) if read.document_starts is not None else None
-    begin = 0
-    for sequence, end in enumerate(read.ends.tolist()):
-        for i in range(begin, end - length):
-            ids = tuple(tokens[i : i + length + 1])
-            if ids in rows:
-                rows[ids]["count"] += 1
-                continue
-            rows[ids] = {
-                "count": 1,
-                "batch": sequence // 128,
-                "sample": sequence % 128,
-                "start": i + 1 - begin,
-                "context_ids": tokens[max(begin, i + 1 - 5) : min(end, i + 1 + length + 5)],
-                "true_next_id": tokens[i + length + 1] if i + length + 1 < end else None,
-                "crosses_document": None
-                if documents is None
-                else any(i + j in documents for j in range(1, length + 1)),
-            }
-        begin = end
-    order = list(rows)
-    long = last_logits(model, [front + ids for ids in order])
-    short = last_logits(model, [front + ids[1:] for ids in order])
-    measures = float64_measures(short, long)
-    for name, logits in (("short", short), ("long", long)):
-        p = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-        measures[f"p_{name}"] = p.max(-1) / p.sum(-1)
-        measures[f"{name}_max_id"] = logits.argmax(-1)
-    for i, ids in enumerate(order):
-        rows[ids].update({name: values[i] for name, values in measures.items()})
-        ties = [np.sort(logits[i])[-2:] for logits in (short[i : i + 1], long[i : i + 1]) for i in (0,)]
-        rows[ids]["near_tie"] = any(b - a < TOLERANCE * max(1, abs(b)) for a, b in ties)
-    return rows
-
-
-def near(value: float, threshold: float) -> bool:
-    return abs(value - threshold) <= TOLERANCE * max(1.0, abs(threshold))
-
-
-def assert_equal_scans(
-    catalog: tc.Catalog, table: str, expected: dict[tuple[int, ...], Row], p: float, d: float, kind: str = "JS"
-) -> int:
-    """Every column of the table, and which rows are in it; returns how many were compared."""
-    found = {tuple(row["long_ids"]): row for row in catalog.table(table).to_arrow_table().to_pylist()}
-    accepted = {ids for ids, row in expected.items() if row["p_long"] > p and row[kind] > d}
-    for ids in accepted ^ found.keys():
-        assert near(expected[ids]["p_long"], p) or near(expected[ids][kind], d), expected[ids]
-    vocabulary = catalog.vocabulary
-    assert vocabulary is not None
-    for ids in accepted & found.keys():
-        row, truth = found[ids], expected[ids]
-        for name in ("count", "batch", "sample", "start", "context_ids", "true_next_id", "crosses_document"):
-            assert row[name] == truth[name], (ids, name)
-        for name in ("p_short", "p_long", "JS", "jsd", "p_delta_max", "logit_excite_max", "logit_inhibit_max"):
-            assert row[name] == pytest.approx(truth[name], rel=TOLERANCE, abs=1e-6), (ids, name)
-        if not truth["near_tie"]:
-            assert (row["short_max_id"], row["long_max_id"]) == (truth["short_max_id"], truth["long_max_id"])
-        assert row["text"] == f"[{vocabulary.text(ids[:1])}]{vocabulary.text(ids[1:])}"
-        assert row["token_short"] == vocabulary.text([row["short_max_id"]])
-        assert row["token_long"] == vocabulary.text([row["long_max_id"]])
-        assert row["context"] == vocabulary.text(truth["context_ids"])
-    order = [(-row["p_long"], ids) for ids, row in found.items()]
-    assert order == sorted(order)
-    assert len({row["task_id"] for row in found.values()}) == len(found)
-    return len(found)
-
-
-def make_store(sources: Path, tokenizer: Path, out: Path, length: int) -> Store:
-    return tc.tokenize(sources, out, str(tokenizer), tc.TokenizeSettings(sequence_length=length))
-
-
-@pytest.fixture(scope="module")
-def code_store(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Source code in the tokens of the demo's model, in many documents."""
-    folder = tmp_path_factory.mktemp("code")
-    text = "".join(path.read_text() for path in sorted(Path(json.__file__).parent.glob("*.py")))
-    documents = [text[i : i + 2_000] for i in range(0, len(text), 2_000)]
-    make_store(write_jsonl(folder / "code.jsonl", documents), demo_data, folder / "store", 250)
-    return folder / "store"
 
 
 def test_scan_of_a_real_model(shared: Path, stories: Path, tmp_path: Path) -> None:
@@ -299,6 +192,20 @@ def test_a_tokenizer_that_begins_every_text_is_told_of(
         assert ("--bos yes" in capsys.readouterr().err) == told
 
 
+@pytest.mark.parametrize(
+    ("max_tokens", "told"), [(1, "all 250 tokens"), (249, "all 250 tokens"), (250, None), (999, None)]
+)
+def test_less_than_a_sequence_is_told_of(
+    code_store: Path, demo_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], max_tokens: int,
+    told: str | None,
+) -> None:  # fmt: skip
+    found = tc.scan(code_store, str(demo_data), tmp_path / "c", tc.ScanSettings(max_tokens=max_tokens))
+    assert found["tokens"] == max(250, max_tokens // 250 * 250)
+    said = capfd.readouterr().err
+    assert ("--max-tokens" in said) == (told is not None)
+    assert told is None or f"--max-tokens {max_tokens} is less than one sequence: {told} of one are scanned" in said
+
+
 def test_sixteen_bits_accept_what_float32_accepts(code_store: Path, demo_data: Path, tmp_path: Path) -> None:
     """Tasks in doubt are settled in float32."""
     settings = tc.ScanSettings(max_tokens=750)
@@ -328,139 +235,6 @@ def test_rows_that_are_not_finite_are_counted(code_store: Path, demo_data: Path,
     assert 0 < found["not_finite"] == sum(frequent in ids for ids in expected) < len(expected)
     query = f"SELECT list_contains(long_ids, {frequent}), count(*) FROM scan_4 GROUP BY ALL"
     assert [broken for broken, n in tc.Catalog(tmp_path / "c").sql(query).fetchall() if n] == [False]
-
-
-def test_predict(code_store: Path, demo_data: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "c"
-    tc.ngrams(code_store, folder, tc.NgramSettings(n=(2, 3, 4), min_prefix_count=5, min_share=0.3))
-    asked = tc.predict(folder, str(demo_data))
-    catalog = tc.Catalog(folder)
-    total = 0
-    for n in (2, 3, 4):
-        ids = ", ".join(f"id{i}" for i in range(n))
-        rows = catalog.sql(f"SELECT {ids}, p_data FROM {quoted(top_table(n))}").fetchall()
-        grams = [row[:n] for row in rows]
-        logits = last_logits(demo_data, [gram[:-1] for gram in grams]).astype(np.float64)
-        p = np.exp(logits - logits.max(-1, keepdims=True))
-        p /= p.sum(-1, keepdims=True)
-        completions = np.array([gram[-1] for gram in grams])
-        expected = p[np.arange(len(grams)), completions]
-        np.testing.assert_allclose([row[n] for row in rows], expected, rtol=TOLERANCE, atol=1e-9)
-        long = {
-            tuple(row["ids"]): row
-            for row in catalog.sql(f"SELECT * FROM predictions WHERE n = {n}").to_arrow_table().to_pylist()
-        }
-        assert long.keys() == set(grams)
-        for i, gram in enumerate(grams):
-            assert long[gram]["p"] == pytest.approx(expected[i], rel=TOLERANCE, abs=1e-9)
-            assert long[gram]["best_p"] == pytest.approx(p[i].max(), rel=TOLERANCE)
-            assert long[gram]["entropy"] == pytest.approx(-(p[i] * np.log(p[i])).sum(), rel=TOLERANCE)
-            sure = (p[i] > expected[i] * (1 + TOLERANCE)).sum(), (p[i] > expected[i] * (1 - TOLERANCE)).sum()
-            assert sure[0] < long[gram]["rank"] <= max(sure[1], sure[0] + 1)
-        total += len(grams)
-    assert asked == {"data": total}
-    assert total > 500
-    assert tc.verify(folder) == []
-
-
-def test_a_second_model_leaves_the_first_alone(code_store: Path, demo_data: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "c"
-    tc.ngrams(code_store, folder, tc.NgramSettings(n=(2,)))
-    tc.predict(folder, str(demo_data))
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    other = save_model("gpt2", tmp_path / "other", vocabulary=8_192)
-    tc.predict(folder, str(other))
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    catalog = tc.Catalog(folder)
-    assert catalog.table("top_bigrams").columns[-2:] == ["p_data", "p_other"]
-    [(nulls,)] = catalog.sql("SELECT count(*) FROM top_bigrams WHERE p_other IS NULL OR p_data IS NULL").fetchall()
-    assert nulls == 0
-    counts = [row[0] for row in catalog.sql("SELECT sum_count FROM top_bigrams").fetchall()]
-    assert counts == sorted(counts, reverse=True)
-
-
-def test_models_that_do_not_fit_the_store(code_store: Path, demo_data: Path, tmp_path: Path) -> None:
-    tc.ngrams(code_store, tmp_path / "c", tc.NgramSettings(n=(2,)))
-    small = save_model("llama", tmp_path / "small", vocabulary=100)
-    before = sorted((tmp_path / "c").rglob("*"))
-    with pytest.raises(InputError, match=r"top_bigrams.parquet: holds id \d+, but model small knows 100 ids"):
-        tc.predict(tmp_path / "c", str(small))
-    with pytest.raises(InputError, match=r"store: holds id \d+, but model small knows 100 ids"):
-        tc.scan(code_store, str(small), tmp_path / "c")
-    assert sorted((tmp_path / "c").rglob("*")) == before
-    with pytest.raises(InputError, match="is not a catalog"):
-        tc.predict(tmp_path / "small", str(demo_data))
-    np.zeros(100, np.uint16).tofile(tmp_path / "flat.bin")
-    with pytest.raises(ConflictError, match="made from another store"):
-        tc.scan(tmp_path / "flat.bin", str(demo_data), tmp_path / "c")
-    config = json.loads((small / "config.json").read_text())
-    (small / "config.json").write_text(json.dumps(config | {"bos_token_id": None}))
-    with pytest.raises(SettingsError, match="has no beginning-of-sequence"):
-        tc.scan(code_store, str(small), tmp_path / "c", tc.ScanSettings(bos=True))
-
-
-def test_a_model_of_another_tokenizer(demo_data: Path, code_store: Path, tmp_path: Path) -> None:
-    """Also where it knows as many ids; a few that stand for something else are a matter of versions."""
-    model = save_model("gpt_neox", tmp_path / "model", vocabulary=8_192)
-    tokenizer = json.loads((demo_data / "tokenizer.json").read_text())
-    tokens = tokenizer["model"]["vocab"]
-    names = {id_: token for token, id_ in tokens.items()}
-    tc.ngrams(code_store, tmp_path / "c")
-    for n_swapped, fits in ((20, True), (2_000, False)):
-        swapped = {id_: names[id_ + 1 if id_ % 2 == 0 else id_ - 1] for id_ in range(6_000 - n_swapped, 6_000)}
-        tokenizer["model"]["vocab"] = {token: id_ for id_, token in (names | swapped).items()}
-        (model / "tokenizer.json").write_text(json.dumps(tokenizer))
-        with contextlib.nullcontext() if fits else pytest.raises(InputError, match=r"id 5999 is '.*' to the model: "):
-            tc.scan(code_store, str(model), tmp_path / "s", tc.ScanSettings(max_tokens=500), label=str(n_swapped))
-        with contextlib.nullcontext() if fits else pytest.raises(InputError, match=r"c: was made with another token"):
-            tc.predict(tmp_path / "c", str(model), label=str(n_swapped))
-
-
-@pytest.mark.slow
-def test_revisions_of_a_hub_model(demo_data: Path, code_store: Path, tmp_path: Path) -> None:
-    """Each checkpoint is another model; as a hub's cache holds them, and in a process that reads that cache."""
-    cached = tmp_path / "hf" / "hub" / "models--EleutherAI--pythia-70m-deduped"
-    (cached / "refs").mkdir(parents=True)
-    folders = {}
-    for step, architecture, commit in (("step1", "gpt_neox", "1" * 40), ("step512", "llama", "2" * 40)):
-        folders[step] = save_model(architecture, cached / "snapshots" / commit, vocabulary=8_192)
-        shutil.copy(demo_data / "tokenizer.json", folders[step])
-        (cached / "refs" / step).write_text(commit)
-    catalog = tmp_path / "c"
-    tc.ngrams(code_store, catalog, tc.NgramSettings(n=(2,)))
-
-    def predict(revisions: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "taskcatalog", "predict", str(catalog)]
-        options = ["--model", "EleutherAI/pythia-70m-deduped", "--revisions", revisions]
-        environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
-        environment.pop("HF_HUB_CACHE", None)
-        return subprocess.run([*command, *options], env=environment, capture_output=True, text=True)
-
-    missing = predict("step1,step2")
-    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
-    assert "model EleutherAI/pythia-70m-deduped: cannot be loaded" in missing.stderr
-    done = predict("step1,step512")
-    assert done.returncode == 0, done.stderr
-    for step, folder in folders.items():
-        tc.predict(catalog, str(folder), label=f"local_{step}")
-    found = tc.Catalog(catalog)
-
-    def answers(label: str) -> list[Any]:
-        query = f"SELECT * EXCLUDE (model, revision) FROM predictions WHERE model = '{label}' ORDER BY ALL"
-        return found.sql(query).fetchall()
-
-    for step, folder in folders.items():
-        assert answers(f"70m_{step}") == answers(f"local_{step}")
-        revisions = found.sql(f"SELECT DISTINCT revision FROM predictions WHERE model = '70m_{step}'").fetchall()
-        assert revisions == [(folder.name,)]
-    assert len(answers("70m_step1")) == found.sql("SELECT count(*) FROM top_bigrams").fetchall()[0][0] > 100
-    assert not set(map(str, answers("70m_step1"))) & set(map(str, answers("70m_step512")))
-
-
-def test_predict_without_top_tables(code_store: Path, demo_data: Path, tmp_path: Path) -> None:
-    tc.scan(code_store, str(demo_data), tmp_path / "c", tc.ScanSettings(max_tokens=500))
-    with pytest.raises(InputError, match="has no finished top tables"):
-        tc.predict(tmp_path / "c", str(demo_data))
 
 
 def test_a_scan_made_differently_is_refused(code_store: Path, demo_data: Path, tmp_path: Path) -> None:
