@@ -57,7 +57,7 @@ def test_quiet_prints_what_was_asked_for_only(store: Path, tmp_path: Path) -> No
     assert (made.exit_code, made.stdout, made.stderr) == (0, "", "")
     assert answer("sql", catalog, "SELECT 1 AS a", "--format", "csv", "--quiet") == "a\n1\n"
     assert "os" in answer("complete", catalog, "import", "--quiet")
-    assert "no token store" in refusal("ngrams", tmp_path, "--out", catalog, "--quiet")
+    assert "neither a token store" in refusal("ngrams", tmp_path, "--out", catalog, "--quiet")
     assert "contradict" in refusal("ngrams", store, "--out", catalog, "-q", "-v")
 
 
