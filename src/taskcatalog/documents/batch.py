@@ -27,7 +27,7 @@ class Batch:
     """The file, as it was named."""
     texts: list[str]
     places: list[int]
-    """Line of a JSONL file, row of a table, both from 1; 0 where the file is the document."""
+    """Line of a JSONL file, row of a table, record of a WARC file, from 1; 0 where the file is the document."""
     metas: list[str | None]
     unfinished: bool = False
     """Whether the last text is a piece of a document that goes on in the next batch."""

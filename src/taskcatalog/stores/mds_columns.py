@@ -1,18 +1,17 @@
-"""The encodings of MDS columns: what the bytes of a value mean.
+"""The encodings of MDS columns that hold ids or texts: what the bytes of a value mean.
 
 =======================================================  ====================================================
 encoding                                                 read as
 =======================================================  ====================================================
-``int``, ``int8`` … ``uint64``, ``float16`` …            NumPy array (samples,); ``int`` is int64
-``ndarray:TYPE:SHAPE``                                   NumPy array (samples, *shape)
-``ndarray:TYPE``, ``ndarray``                            ``Arrays``: one a sample, of its own shape (and type)
-``str``, ``json``, ``str_int``, ``str_float``,           Arrow large_string: numbers that are written as text
-``str_decimal``                                          stay text, which holds any of them
-``bytes``                                                Arrow large_binary
+``ndarray:TYPE:SHAPE``                                   ids, of one type and number
+``ndarray:TYPE``, ``ndarray``                            ids: each array says its own shape (and type)
+``bytes``                                                ids or a text
+``str``, ``json``, ``str_int``, ``str_float``,           a text: numbers that are written as text stay text,
+``str_decimal``                                          which holds any of them
 =======================================================  ====================================================
 
-All else (``pkl``, ``jpeg``, ``png``, ``pil``, lists of these, encodings that somebody added) is large_binary as
-it is stored: nothing is unpickled or interpreted. All numbers are little-endian.
+All else (single numbers, ``pkl``, ``jpeg``, ``png``, ``pil``, lists of these, encodings that somebody added) may stand
+beside these and is passed over: nothing is unpickled or interpreted. All numbers are little-endian.
 
 An array that says its own shape begins with a byte, ``number of axes << 2 | w``, and the length of each axis in
 1, 2, 4 or 8 bytes for w = 0 to 3. One that says its own type has a byte for it in front of that.
@@ -21,7 +20,7 @@ An array that says its own shape begins with a byte, ``number of axes << 2 | w``
 import re
 from dataclasses import dataclass
 from math import prod
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,17 +34,16 @@ _TYPE_CODES = {
     8: "uint8", 9: "int8", 16: "uint16", 17: "int16", 18: "float16", 32: "uint32", 33: "int32", 34: "float32",
     64: "uint64", 65: "int64", 66: "float64",
 }  # fmt: skip
-_SCALARS = {name: name for name in _TYPE_CODES.values()} | {"int": "int64"}
 
 
 @dataclass(frozen=True)
 class NumberEncoding:
-    """What an encoding says of the numbers of each value."""
+    """What an encoding says of the array that each value is."""
 
     dtype: np.dtype[Any] | None
     """None where each array says its own."""
     shape: tuple[int, ...] | None
-    """Empty for single numbers; None where each array says its own."""
+    """None where each array says its own."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +53,10 @@ class Arrays:
     values: Places
     """The bytes of their numbers."""
     type_codes: NDArray[np.uint8]
-    shape_codes: NDArray[np.uint8]
-    """Number of axes and width of their lengths, as they are stored."""
-    lengths: NDArray[np.int64]
-    """Where the lengths of the axes are."""
 
-    def __len__(self) -> int:
-        return len(self.type_codes)
-
-    def __getitem__(self, i: int) -> NDArray[Any]:
-        axes, width = int(self.shape_codes[i]) >> 2, 1 << (int(self.shape_codes[i]) & 3)
-        shape = read_integers(self.values.raw, int(self.lengths[i]) + width * np.arange(axes), width)
-        start, size = int(self.values.starts[i]), int(self.values.sizes[i])
-        numbers = np.frombuffer(self.values.raw[start : start + size], _dtype(_TYPE_CODES[int(self.type_codes[i])]))
-        return numbers.reshape(shape)
+    @property
+    def first_dtype(self) -> np.dtype[Any]:
+        return _dtype(_TYPE_CODES[int(self.type_codes[0])])
 
     @property
     def dtypes(self) -> list[np.dtype[Any]]:
@@ -76,33 +64,13 @@ class Arrays:
         return [_dtype(_TYPE_CODES[code]) for code in np.unique(self.type_codes).tolist()]
 
 
-ColumnValues: TypeAlias = NDArray[Any] | Arrays | pa.Array
-
-
 def number_encoding(encoding: str) -> NumberEncoding | None:
-    """What an encoding says if its values are numbers or arrays of numbers, else None."""
-    if encoding in _SCALARS:
-        return NumberEncoding(_dtype(_SCALARS[encoding]), ())
+    """What an encoding says if its values are arrays of numbers, else None."""
     match = re.fullmatch(r"ndarray(?::(\w+)(?::([0-9]{1,10}(?:,[0-9]{1,10}){0,62}))?)?", encoding)
     if match is None or match[1] not in (None, *_TYPE_CODES.values()):
         return None
     shape = tuple(int(length) for length in match[2].split(",")) if match[2] else None
     return NumberEncoding(_dtype(match[1]) if match[1] else None, shape)
-
-
-def read_column(shard: Shard, raw: NDArray[np.uint8], name: str) -> ColumnValues:
-    """All values of a column of a shard, as the table above says.
-
-    Raises InputError where the shard is damaged, or a value is not what its encoding says.
-    """
-    encoding = shard.column(name).encoding
-    numbers = number_encoding(encoding)
-    if numbers is None:
-        return read_texts(shard, raw, name) if encoding in TEXTS else _read_bytes(shard, raw, name)
-    if numbers.dtype is None or numbers.shape is None:
-        return read_arrays(shard, raw, name)
-    places = number_places(shard, raw, name)
-    return gather(places).view(numbers.dtype).reshape(len(places.sizes), *numbers.shape)
 
 
 def read_texts(shard: Shard, raw: NDArray[np.uint8], name: str) -> pa.Array:
@@ -134,7 +102,7 @@ def read_arrays(shard: Shard, raw: NDArray[np.uint8], name: str) -> Arrays:
     widths = np.array([_dtype(_TYPE_CODES.get(code, "uint8")).itemsize for code in range(max(_TYPE_CODES) + 1)])
     right = _sizes(raw, shapes, lengths) * widths[types].astype(np.uint64) == (ends - values).astype(np.uint64)
     _require(shard, right, "has an array whose shape and size do not fit together")
-    return Arrays(Places(raw, values, ends - values), types, shapes, lengths)
+    return Arrays(Places(raw, values, ends - values), types)
 
 
 def number_places(shard: Shard, raw: NDArray[np.uint8], name: str) -> Places:
