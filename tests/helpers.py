@@ -51,7 +51,7 @@ def float64_measures(short: np.ndarray, long: np.ndarray) -> dict[str, np.ndarra
     kl_sl, kl_ls = (s * (log_s - log_l)).sum(-1), (l * (log_l - log_s)).sum(-1)
     kl_sm, kl_lm = (s * (log_s - np.log(middle))).sum(-1), (l * (log_l - np.log(middle))).sum(-1)
     return {
-        "half_jeffreys": (kl_sl + kl_ls) / 2,
+        "JS": (kl_sl + kl_ls) / 2,
         "jsd": (kl_sm + kl_lm) / 2,
         "p_delta_max": np.abs(s - l).max(-1),
         "logit_excite_max": (long.astype(np.float64) - short).max(-1),

@@ -14,8 +14,8 @@ import pytest
 
 import taskcatalog as tc
 from helpers import answer, invoke, refusal
-from taskcatalog.catalog.display import columns, visible
 from taskcatalog.cli import main
+from taskcatalog.display import columns, visible
 from taskcatalog.errors import DiskFullError
 
 ROOT = Path(__file__).parents[1]
@@ -65,15 +65,6 @@ def test_commands_are_documented() -> None:
     assert PAGE.read_text() == command_docs()
 
 
-def test_every_column_is_documented() -> None:
-    from taskcatalog.tables import schemas
-
-    page = (ROOT / "docs/tables.md").read_text()
-    ids = np.dtype(np.uint16)
-    for schema in (schemas.tokens_schema(ids), schemas.predictions_schema(ids), schemas.scan_schema(ids)):
-        assert [name for name in schema.names if f"`{name}`" not in page] == []
-
-
 def test_complete_again_says_so(made: Path, demo_data: Path) -> None:
     arguments = ["tokenize", made / "a.txt", "--out", made / "store", "--tokenizer", demo_data]
     assert "complete" in answer(*arguments)
@@ -95,6 +86,25 @@ def test_sql(made: Path, tmp_path: Path) -> None:
     assert json.loads(answer("sql", catalog, query.replace("LIMIT 3", "LIMIT 0"), "--format", "json")) == []
     raw = answer("sql", catalog, "SELECT bytes FROM tokens WHERE id = 1", "--format", "json")
     assert json.loads(raw) == [{"bytes": "21"}]
+
+
+def test_tables_in_a_pipe_are_whole(made: Path, tmp_path: Path) -> None:
+    query = "SELECT repeat('x', 500) AS a, repeat('y', 500) AS b, range AS c FROM range(300)"
+    for said in (answer("sql", made / "catalog", query), _written(tmp_path, made, query)):
+        assert said.count("x" * 500) == said.count("y" * 500) == 300
+
+
+def _written(folder: Path, made: Path, query: str) -> str:
+    answer("sql", made / "catalog", query, "--out", folder / "t.txt", "--format", "table")
+    return (folder / "t.txt").read_text()
+
+
+def test_whitespace_can_be_drawn(made: Path) -> None:
+    query = 'SELECT E\'a b\\n\\tc\\x1b\' AS "a ""b", 1 AS n'
+    drawn = "a·b⏎⇥c␛"
+    assert answer("sql", made / "catalog", query, "--visible", "--format", "csv") == f'"a ""b",n\n{drawn},1\n'
+    assert drawn in answer("sql", made / "catalog", query, "--visible")
+    assert visible("a b\n\tc\x1b") == drawn
 
 
 @pytest.mark.parametrize(
@@ -180,7 +190,7 @@ def test_verify(made: Path, tmp_path: Path) -> None:
 
 
 def test_visible() -> None:
-    assert visible(" a\n\t\x00\u200bé") == "·a⏎⇥\\x00\\u200bé"
+    assert visible(" a\n\t\x00\u200bé") == "·a⏎⇥␀\\u200bé"
     assert columns([["a", "1"], ["bcd", "20"]], "<>") == ["a     1", "bcd  20"]
 
 

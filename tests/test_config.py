@@ -90,6 +90,9 @@ def test_values_that_look_like_something_else(store: Path, write: Callable[[str]
         ("n: 2\nmin-share: .nan", "line 2: min-share: '.nan' is not a valid float"),
         ("n: 2\nmin-share: nan", "line 2: min share is nan: it must be a number from 0 to below 1"),
         ("n: [2, 6]", "line 1: n is (2, 6): it must be one or more"),
+        ("n: 2\nmemory: 8", "line 2: '8' is not a size in bytes: it has no unit: write 8GB or 8MB"),
+        ("memory: 1000000000", "line 1: '1000000000' is not a size in bytes: it has no unit: write 1000000000B"),
+        ("memory: 7B", "line 1: memory is 7 B: counting"),
         ("\tn: 2", "line 1: is not YAML"),
         ("a: [", "is not YAML"),
         ("text", "is not a list of 'option: value' lines"),
@@ -106,6 +109,17 @@ def test_yaml_that_is_wrong(store: Path, write: Callable[[str], Path], text: str
     line = refusal("ngrams", store, "--out", "c", "--config", write(text))
     assert line.startswith("taskcatalog: c.yaml: ")
     assert message in line
+
+
+def test_sizes_of_other_commands(store: Path, demo_data: Path, write: Callable[[str], Path]) -> None:
+    for command, option in (
+        (("tokenize", store.parent / "a.txt", "--tokenizer", demo_data, "--out", "s"), "max-document"),
+        (("convert", store, "--format", "mds", "--out", "m"), "size-limit"),
+        (("plan", store), "disk-rate"),
+        (("plan", store), "memory"),
+    ):
+        line = refusal(*command, "--config", write(f"# a size\n{option}: 12"))
+        assert line.startswith("taskcatalog: c.yaml: line 2: '12' is not a size in bytes"), command
 
 
 def test_the_command_line_wins(store: Path, write: Callable[[str], Path]) -> None:

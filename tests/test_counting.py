@@ -32,7 +32,7 @@ from taskcatalog.runs.ledger import Ledger
 from taskcatalog.storage import AnyPath
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.stores.store import Sequences, uniform_ends
-from taskcatalog.tables.schemas import ngram_table, prefix_table, top_table
+from taskcatalog.tables.names import ngram_table, prefix_table, top_table
 from taskcatalog.vocabulary import Vocabulary
 
 Gram = tuple[int, ...]

@@ -23,7 +23,7 @@ FLOORS = [
     ["stores"],
     ["tables", "vocabulary", "find_tokenizer"],
     ["runs"],
-    ["compiled", "sizes", "storage"],
+    ["compiled", "display", "sizes", "storage"],
     ["settings", "terminal"],
     ["errors", "version"],
 ]

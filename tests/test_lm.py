@@ -24,7 +24,7 @@ from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.linear import filled_up, linear
 from taskcatalog.lm.load import find_model, label_of
-from taskcatalog.lm.measures import Asked, Change, answers, best_tokens, changes
+from taskcatalog.lm.measures import Asked, Measured, answers, best_tokens, changes
 from taskcatalog.lm.memory import kept_memory
 from taskcatalog.lm.model import ModelName, TransformersModel
 from taskcatalog.lm.prefix_tree import PrefixTree, prefix_tree
@@ -161,7 +161,7 @@ class GivenLogits:
         return hidden_BD[:, columns].clone()
 
 
-def compare(short: torch.Tensor, long: torch.Tensor) -> Change:
+def compare(short: torch.Tensor, long: torch.Tensor) -> Measured:
     model = GivenLogits(short.shape[1])
     return changes(model, Asked.of(model, short), torch.arange(len(short)), Asked.of(model, long))
 
@@ -174,7 +174,7 @@ def test_measures(scale: float, width: int) -> None:
     long = short + torch.randn(40, width, generator=generator) * scale
     found = compare(short, long)
     for name, expected in float64_measures(short.numpy(), long.numpy()).items():
-        np.testing.assert_allclose(getattr(found, name).numpy(), expected, rtol=1e-4, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(found[name].numpy(), expected, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 def test_measures_have_their_bounds() -> None:
@@ -182,11 +182,11 @@ def test_measures_have_their_bounds() -> None:
     one, other = torch.zeros(1, 9), torch.zeros(1, 9)
     one[0, 2] = other[0, 5] = 200
     found = compare(one, other)
-    assert found.jsd.item() == pytest.approx(np.log(2), abs=1e-6)
-    assert found.half_jeffreys.item() == pytest.approx(200)
-    assert found.p_delta_max.item() == pytest.approx(1)
+    assert found["jsd"].item() == pytest.approx(np.log(2), abs=1e-6)
+    assert found["JS"].item() == pytest.approx(200)
+    assert found["p_delta_max"].item() == pytest.approx(1)
     same = compare(one, one)
-    assert (same.half_jeffreys.item(), same.jsd.item(), same.logit_excite_max.item()) == (0, 0, 0)
+    assert (same["JS"].item(), same["jsd"].item(), same["logit_excite_max"].item()) == (0, 0, 0)
 
 
 def test_best_tokens() -> None:
@@ -312,6 +312,34 @@ def test_models_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"label '\.\./x'"):
         find_model(str(good), label="../x")
     assert find_model(str(good)).load().n_embeddings == VOCABULARY
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"hidden_act": "odd"},
+            r"cannot be loaded: config.json has hidden_act 'odd', which transformers does not know",
+        ),
+        ({"rope_scaling": {"type": "odd", "factor": 2.0}}, r"config.json has type 'odd', which transformers does not"),
+        ({"vocab_size": 77}, rf"embed_tokens.weight of shape \({VOCABULARY}, .*config.json makes it \(77, "),
+        ({"quantization_config": {"quant_method": "odd"}}, "quantization_config of the kind 'odd', which .* not know"),
+        ({"quantization_config": 5}, "quantization_config of the kind 5, which .* not know"),
+    ],
+)
+def test_odd_configurations(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    model = save_model("llama", tmp_path / "m")
+    _change_config(model, **change)
+    with pytest.raises(InputError, match=rf"model {model}: .*{message}"):
+        find_model(str(model)).load()
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '"text"', "null"])
+def test_a_configuration_that_is_no_object(tmp_path: Path, content: str) -> None:
+    config = save_model("llama", tmp_path / "m") / "config.json"
+    config.write_text(content)
+    with pytest.raises(InputError, match=rf"model {config}: is no object of settings: get it anew"):
+        find_model(str(config.parent))
 
 
 def test_a_model_of_several_texts(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from taskcatalog.runs.outputs import check_result_file
 from taskcatalog.runs.parts import describe
 from taskcatalog.runs.stage import Stage
 from taskcatalog.stores.store import unchanged
+from taskcatalog.tables.ngrams import ngrams
 from taskcatalog.tables.parquet import ROW_GROUP_ROWS, table_writer
-from taskcatalog.tables.schemas import ngram_schema
 
 TEXT = "import os\nimport sys\nfor name in os.listdir(sys.path[0]):\n    print(name)\n"
 
@@ -178,7 +178,7 @@ def test_a_full_disk_at_the_end_of_a_table(small_disk: Path) -> None:
     assert len(ids[0]) > 3 * ROW_GROUP_ROWS
     with (
         pytest.raises(DiskFullError, match=r"table.parquet: there is no more room"),
-        table_writer(small_disk / "table.parquet", ngram_schema(2, np.uint32)) as writer,
+        table_writer(small_disk / "table.parquet", ngrams(2).schema(np.uint32)) as writer,
     ):
         writer.write(columns)
     assert not list(small_disk.iterdir())

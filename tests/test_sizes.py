@@ -27,6 +27,9 @@ def test_sizes(text: str, size: int) -> None:
     ("text", "message"),
     [
         ("8", "'8' is not a size in bytes: it has no unit: write 8GB or 8MB"),
+        ("4096", "write 4096MB or 4096B$"),
+        ("1000000000", "it has no unit: write 1000000000B$"),
+        ("999999999999999", "it has no unit: write it as 500MB, 8GB or 2GiB$"),
         ("0GB", "is not a size from 1 byte"),
         ("0.1B", "is not a size from 1 byte"),
         ("-1GB", "write it as 500MB, 8GB or 2GiB"),
@@ -44,6 +47,9 @@ def test_the_least_is_named() -> None:
     check_memory(10**6, 10**6, "counting")
     with pytest.raises(SettingsError, match=r"memory is 1\.0 MB: counting needs --memory 3MB or more"):
         check_memory(10**6, 2 * 10**6 + 1, "counting")
+    for memory, words in ((7, "7 B"), (1_500, "1.5 kB"), (10**10, "10,000.0 MB")):
+        with pytest.raises(SettingsError, match=f"memory is {words}: counting"):
+            check_memory(memory, 10**12, "counting")
 
 
 def limited(folder: Path, own: str, files: dict[str, str]) -> list[int]:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -259,7 +260,7 @@ def test_a_path_is_no_pattern(made: Path, tmp_path: Path, demo_data: Path) -> No
         if folder.is_dir():
             assert rows(folder / "c") == (rows(made) if folder.name == "r1" else expected), folder
             if {"\\", "?"} & set(folder.name):  # in these DuckDB writes a file of another name
-                assert "DuckDB cannot write" in refusal("duckdb", folder / "c", "--out", folder / "all.duckdb")
+                assert "DuckDB opens no database" in refusal("duckdb", folder / "c", "--out", folder / "all.duckdb")
             else:
                 answer("duckdb", folder / "c", "--out", folder / "all.duckdb")
     assert tc.verify(tmp_path / "r[1]/c") == []
@@ -294,6 +295,31 @@ def test_a_damaged_ledger_takes_down_its_stage(catalog: Path) -> None:
     assert str(ledger) in refusal("sql", catalog, "FROM bigrams")
     assert tc.Catalog(catalog).tables == ["tokens"]
     assert answer("sql", catalog, "SELECT count(*) FROM tokens")
+
+
+def test_completions_need_whole_tables(catalog: Path) -> None:
+    """A table that is damaged is neither looked up nor passed over."""
+    trigrams = catalog / "ngrams/trigrams/00000.parquet"
+    trigrams.write_bytes((catalog / "ngrams/bigrams/00000.parquet").read_bytes())
+    assert f"table trigrams cannot be read: {trigrams}: has " in refusal("complete", catalog, "one two three")
+    with pytest.raises(tc.InputError, match="table trigrams cannot be read"):
+        tc.Catalog(catalog).count([[1, 2, 3]])
+    assert tc.Catalog(catalog).count([[1, 2]]).shape == (1,)
+
+
+@pytest.mark.parametrize("replace", [Path.unlink, lambda path: (path.unlink(), path.mkdir())])
+def test_a_stage_that_lost_its_ledger_is_not_passed_over(
+    catalog: Path, demo_data: Path, replace: Callable[[Path], object]
+) -> None:
+    """Or its model's column would be missing, and nothing would say so."""
+    tc.predict(catalog, str(demo_data), label="m")
+    lost = {"predictions/m": (("sql", "FROM top_bigrams"), ("complete", "one")), "ngrams": (("sql", "FROM bigrams"),)}
+    for stage, questions in lost.items():
+        replace(catalog / stage / "ledger.json")
+        message = f"{catalog / stage}: holds files, but no ledger.json that tells them"
+        for command, text in questions:
+            assert message in refusal(command, catalog, text)
+        assert any(problem.startswith(message) for problem in tc.verify(catalog))
 
 
 def test_a_flipped_bit_is_found(catalog: Path) -> None:

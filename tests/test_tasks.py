@@ -21,9 +21,9 @@ from taskcatalog.catalog.database import quoted
 from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.lm.load import Dtype
 from taskcatalog.stores.store import Store
-from taskcatalog.tables.schemas import top_table
+from taskcatalog.tables.measures import Divergence
+from taskcatalog.tables.names import top_table
 from taskcatalog.tasks import prompts
-from taskcatalog.tasks.score import Divergence
 
 TOLERANCE = 1e-4
 END = "<|endoftext|>"
@@ -69,7 +69,6 @@ def naive_scan(
     long = last_logits(model, [front + ids for ids in order])
     short = last_logits(model, [front + ids[1:] for ids in order])
     measures = float64_measures(short, long)
-    measures["JS"] = measures.pop("half_jeffreys")
     for name, logits in (("short", short), ("long", long)):
         p = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
         measures[f"p_{name}"] = p.max(-1) / p.sum(-1)

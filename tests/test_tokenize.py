@@ -253,9 +253,9 @@ def test_a_tokenizer_that_only_one_engine_reads(tmp_path: Path, capfd: pytest.Ca
     words = Tokenizer(models.WordLevel({"a": 0, "b": 1, "?": 2, "<|endoftext|>": 3}, unk_token="?"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.save(str(tmp_path / "words.json"))
-    (tmp_path / "a.txt").write_text("a b c")
+    (tmp_path / "a.txt").write_text("a b c" + " a" * 200_000)
     store = tc.tokenize(tmp_path / "a.txt", tmp_path / "store", str(tmp_path / "words.json"))
-    assert all_tokens(store) == [0, 1, 2, 3]
+    assert all_tokens(store) == [0, 1, 2, *[0] * 200_000, 3]
     assert Ledger.read(tmp_path / "store").facts["engine"] == "tokenizers"
     assert re.search(r"gigatoken cannot be used: .*; tokenizers does the work", capfd.readouterr().err)
     arguments = ["tokenize", tmp_path / "a.txt", "--out", tmp_path / "s2", "--tokenizer", tmp_path / "words.json"]

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
 from taskcatalog.errors import InputError
+from taskcatalog.storage import name_of
 
 
 def find_tokenizer(name: str, revision: str | None = None) -> Path:
@@ -13,6 +11,7 @@ def find_tokenizer(name: str, revision: str | None = None) -> Path:
 
     Raises InputError where there is none.
     """
+    name = name_of(name, "tokenizer")
     path = Path(name)
     if path.is_file():
         return path
@@ -22,6 +21,10 @@ def find_tokenizer(name: str, revision: str | None = None) -> Path:
         raise InputError(f"{path}: holds no tokenizer.json")
     if path.suffix == ".json" or path.is_absolute() or name.startswith("."):
         raise InputError(f"{path}: does not exist: give a tokenizer.json, a folder with one, or a hub name")
+    # What talks to the hub takes longer to import than most tokenizers to read.
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
     try:
         return Path(hf_hub_download(name, "tokenizer.json", revision=revision))
     except HFValidationError as error:

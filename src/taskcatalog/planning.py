@@ -31,7 +31,7 @@ from taskcatalog.storage import AnyPath
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.stores.open_store import StoreOptions, open_store
 from taskcatalog.stores.store import Sequences, Store
-from taskcatalog.tables.schemas import above_count, ngram_table, prefix_table
+from taskcatalog.tables.names import above_count, ngram_table, prefix_table
 from taskcatalog.tokenizing.encoders import choose_engine, make_encoder
 from taskcatalog.vocabulary import Vocabulary
 

@@ -14,6 +14,8 @@ from taskcatalog.settings import Between, checked
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _LARGEST = 10**18
+_LIKELY = 10**12
+"""Bytes, the most that somebody means who leaves out the unit."""
 _DEFAULT = 8 * 10**9
 _ROOM = 1 << 29
 _ROOM_OF_CORE = 1 << 24
@@ -22,24 +24,30 @@ MOST_WORKERS = 1_024
 _CGROUPS, _OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
-def parse_size(text: str) -> int:
-    """Bytes in ``text``, from 1 to 10^18; decimal units (GB) and binary ones (GiB), in any case."""
+def parse_size(text: str, setting: str | None = None) -> int:
+    """Bytes in ``text``, from 1 to 10^18; decimal units (GB) and binary ones (GiB), in any case.
+
+    Raises SettingsError, about the ``setting`` of this name, for what is none.
+    """
     match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]+)?)\s*([kmgt]i?|)(b?)\s*", str(text).lower())
     if match is None:
-        raise SettingsError(f"{text!r} is not a size in bytes: write it as 500MB, 8GB or 2GiB")
+        raise SettingsError(f"{text!r} is not a size in bytes: write it as 500MB, 8GB or 2GiB", setting=setting)
     number, unit, b = match.groups()
     if not unit and not b:
-        raise SettingsError(f"{text!r} is not a size in bytes: it has no unit: write {number}GB or {number}MB")
+        likely = [f"{number}{one}B" for one in ("G", "M", "") if float(number) * _UNITS[one.lower()] <= _LIKELY]
+        advice = f"write {' or '.join(likely[:2])}" if likely else "write it as 500MB, 8GB or 2GiB"
+        raise SettingsError(f"{text!r} is not a size in bytes: it has no unit: {advice}", setting=setting)
     size = int(float(number) * _UNITS[unit])
     if not 1 <= size <= _LARGEST:
-        raise SettingsError(f"{text!r} is not a size from 1 byte to 10^18: write it as 500MB, 8GB or 2GiB")
+        message = f"{text!r} is not a size from 1 byte to 10^18: write it as 500MB, 8GB or 2GiB"
+        raise SettingsError(message, setting=setting)
     return size
 
 
 def memory_budget(text: str | None) -> int:
     """Bytes to work within: ``text``, or 8 GB, or half of the machine's memory if that is less."""
     if text is not None:
-        return parse_size(text)
+        return parse_size(text, "memory")
     return min(_DEFAULT, machine_memory() // 2)
 
 
@@ -57,7 +65,15 @@ def check_memory(memory: int, least: int, what: str) -> None:
     """Raises SettingsError where ``memory`` is less than ``what`` needs."""
     if memory < least:
         megabytes = -(-least // 10**6)
-        raise SettingsError(f"memory is {memory / 1e6:,.1f} MB: {what} needs --memory {megabytes}MB or more")
+        message = f"memory is {_in_words(memory)}: {what} needs --memory {megabytes}MB or more"
+        raise SettingsError(message, setting="memory")
+
+
+def _in_words(size: int) -> str:
+    for unit, factor in (("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size} B"
 
 
 def machine_memory() -> int:

@@ -5,16 +5,21 @@ never a wrong byte. It is written whole, from a local file, and counts as writte
 """
 
 import io
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, cast
-
-from upath import UPath
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from taskcatalog.errors import InputError, TaskcatalogError
 
-AnyPath: TypeAlias = Path | UPath
+if TYPE_CHECKING:  # it takes a while to import, and most files are here
+    from upath import UPath
+
+    AnyPath: TypeAlias = Path | UPath
+else:
+    AnyPath: TypeAlias = Path
 """A local path, or one behind a URL; both join with ``/`` and have names, suffixes and parents."""
 
 R = TypeVar("R")
@@ -28,11 +33,17 @@ _FINAL = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionEr
 _FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError", "RepositoryNotFoundError", "GatedRepoError")
 
 
-def locate(name: str | AnyPath) -> AnyPath:
+def locate(name: str | PathLike[str] | AnyPath) -> AnyPath:
     """The path that a name or URL means. Raises InputError for what can be none, and a protocol that nothing here
     speaks."""
+    if isinstance(name, Path) or _is_remote_path(name):
+        return cast(AnyPath, name)
+    if isinstance(name, PathLike):
+        name = name.__fspath__()
     if not isinstance(name, str):
-        return name
+        raise InputError(
+            f"{name!a:.60} is no name of a file or folder: give a text or a path, not {type(name).__name__}"
+        )
     if not name:  # as of a shell's variable that is not set
         raise InputError("'' is no name of a file or folder: write . for this folder")
     try:
@@ -45,9 +56,37 @@ def locate(name: str | AnyPath) -> AnyPath:
         # Arrow takes a relative name with a colon for a URL.
         return Path(name).absolute() if ":" in name else Path(name)
     try:
+        from upath import UPath
+
         return cast(AnyPath, UPath(name))
     except (ImportError, ValueError) as error:
         raise InputError(f"{name}: {_advice(name, error)}") from error
+
+
+def locate_here(name: str | PathLike[str]) -> Path:
+    """The path on this machine that a name means. Raises InputError for what can be none, and for a URL."""
+    path = locate(name)
+    if not isinstance(path, Path):
+        raise InputError(f"{name}: is a URL: give a folder or a file on this machine")
+    return path
+
+
+def name_of(given: object, what: str) -> str:
+    """A name that may be a path as well, as of a model. Raises InputError for what is neither."""
+    if not isinstance(given, str | PathLike) and not _is_remote_path(given):
+        raise InputError(f"{what} is {given!a:.60}: give a name or a path, not {type(given).__name__}")
+    return str(given)
+
+
+def names_of(given: object, what: str) -> list[str]:
+    """The names in one, or in several."""
+    several = isinstance(given, Iterable) and not (isinstance(given, str | bytes | PathLike) or _is_remote_path(given))
+    return [name_of(one, what) for one in (given if several else [given])]  # type: ignore[attr-defined]
+
+
+def _is_remote_path(given: object) -> bool:
+    upath = sys.modules.get("upath")  # whoever made one has imported it
+    return upath is not None and isinstance(given, upath.UPath)
 
 
 def is_remote(path: AnyPath) -> bool:
@@ -145,7 +184,7 @@ def open_to_read(path: AnyPath) -> io.BufferedReader:
     return io.BufferedReader(_RemoteFile(path), _RANGE_BYTES)
 
 
-def upload(local: Path, remote: UPath) -> None:
+def upload(local: Path, remote: "UPath") -> None:
     """Copies a local file to a remote place, whole or not at all. Raises TaskcatalogError where it cannot."""
 
     def put() -> None:
@@ -157,7 +196,7 @@ def upload(local: Path, remote: UPath) -> None:
     _tried(remote, put, "written")
 
 
-def remove(paths: Sequence[UPath]) -> None:
+def remove(paths: "Sequence[UPath]") -> None:
     """Removes remote files that exist."""
     for path in paths:
         if exists(path):
@@ -167,7 +206,7 @@ def remove(paths: Sequence[UPath]) -> None:
 class _RemoteFile(io.RawIOBase):
     """A remote file as a stream that can be sought."""
 
-    def __init__(self, path: UPath) -> None:
+    def __init__(self, path: "UPath") -> None:
         super().__init__()
         self._path = path
         self._size = size_of(path)
@@ -197,7 +236,7 @@ class _RemoteFile(io.RawIOBase):
         return len(content)
 
 
-def _whole_range(path: UPath, start: int, stop: int) -> bytes:
+def _whole_range(path: "UPath", start: int, stop: int) -> bytes:
     content = path.fs.cat_file(path.path, start=start, end=stop)
     if start and len(content) >= stop:  # a web server that knows no ranges sends all of the file
         content = content[start:stop]
@@ -206,7 +245,7 @@ def _whole_range(path: UPath, start: int, stop: int) -> bytes:
     return cast(bytes, content)
 
 
-def _tried(path: UPath, do: Callable[[], R], done: str = "read") -> R:
+def _tried(path: "UPath", do: Callable[[], R], done: str = "read") -> R:
     """Does it, once more after each delay. Raises InputError where it cannot be read, else TaskcatalogError."""
     kind = InputError if done == "read" else TaskcatalogError
     for delay in (*_DELAYS, None):

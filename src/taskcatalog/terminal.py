@@ -1,4 +1,4 @@
-"""What is printed: to a terminal, text of others is shown without what a terminal would obey.
+"""What is printed, and how much: to a terminal, text of others is shown without what a terminal would obey.
 
 A file name, a token or an error's message may hold escape sequences, which can clear the screen, change what stands
 on it or the order of its letters. All that cannot be seen is written as an escape (``\\x1b``, ``\\u202e``). A pipe or a
@@ -7,11 +7,35 @@ file gets the characters as they are; the standard error stream never does, as i
 
 import os
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import TextIO, cast
 
 _READER_GONE = 141
 """What a shell says of a program that wrote to a pipe which nobody reads any more."""
+
+
+class Loudness(Enum):
+    """How much a process says beside its results."""
+
+    QUIET = "errors only"
+    NORMAL = "progress and notes"
+    VERBOSE = "and details"
+
+
+_loudness = Loudness.NORMAL
+
+
+def set_loudness(loudness: Loudness) -> None:
+    """Sets how much this process says from now on."""
+    global _loudness
+    _loudness = loudness
+
+
+def is_loud(least: Loudness) -> bool:
+    """Whether this process says what belongs to this loudness."""
+    order = list(Loudness)
+    return order.index(_loudness) >= order.index(least)
 
 
 def printable(text: str, kept: str = "") -> str:

@@ -73,8 +73,8 @@ class Breaker:
 
     def begin(self, server: Server) -> None:
         """Runs the stage with nothing broken, to know its operations and what it makes."""
-        self._before.mkdir(parents=True)
-        self.stage.before(self.world, self._before)
+        self.before.mkdir(parents=True)
+        self.stage.before(self.world, self.before, server)
         place = self._place("whole")
         watch = Watch(self.folder / "watch", place, keep=True)
         watch.prepare()
@@ -82,7 +82,7 @@ class Breaker:
         assert ended.problem() is None, f"{self.stage.name}: {ended.problem()}"
         self.operations = watch.operations()
         assert self.operations, f"{self.stage.name}: nothing was seen"
-        assert not (escaped := unseen(self.operations, self._before, place)), f"not seen: {escaped}"
+        assert not (escaped := unseen(self.operations, self.before, place)), f"not seen: {escaped}"
 
     def cases(self, every: bool) -> Iterator[Case]:
         """All breaks of all operations; of writes in a row to a file only the first, one amid, and the last, unless
@@ -106,13 +106,17 @@ class Breaker:
             shutil.rmtree(place.parent, ignore_errors=True)
         return Judgement(case, operation, "; and ".join(filter(None, problems)) or None)
 
+    def lose_power(self, at: int, place: Path, loss: Loss) -> None:
+        """Makes in ``place``, which is not there yet, what the disk has when power is lost before an operation."""
+        disk = Disk(self._whole, self.before, self.folder / "watch/synced")
+        for operation in self.operations[: at - 1]:
+            disk.do(operation)
+        disk.write(place, loss)
+
     def _broken(self, case: Case, place: Path, server: Server) -> str | None:
         """Breaks it; what is wrong with how the command took it."""
         if case.how in _LOSSES:
-            disk = Disk(self._whole, self._before, self.folder / "watch/synced")
-            for operation in self.operations[: case.at - 1]:
-                disk.do(operation)
-            disk.write(place, _LOSSES[case.how])
+            self.lose_power(case.at, place, _LOSSES[case.how])
             return None
         if case.how in ("kill", "tear"):
             watch = Watch(place.with_name("watch"), place, "kill" if case.how == "kill" else "tear", case.at)
@@ -146,8 +150,8 @@ class Breaker:
         return problem
 
     @property
-    def _before(self) -> Path:
-        return self.folder / "before"
+    def before(self) -> Path:
+        return self.folder / "before/w"
 
     @property
     def _whole(self) -> Path:
@@ -157,7 +161,7 @@ class Breaker:
         place = self.folder / name / "w"
         place.parent.mkdir()
         if not empty:
-            shutil.copytree(self._before, place)
+            shutil.copytree(self.before, place)
         return place
 
     @cached_property

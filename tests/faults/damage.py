@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from faults.commands import Server
-from faults.shim import Operation, Watch, why_not
-from faults.stages import STAGES, TOKENIZER, World, tree
+from faults.shim import why_not
+from faults.stages import STAGES, TOKENIZER, World, stopped, tree
 
 _OTHERS: tuple[Any, ...] = (None, "x", -1, 2**70, 1.5, True, [], {})
 """Values of every JSON type, to stand where another one is expected."""
@@ -72,27 +72,6 @@ class Examined:
 
 def _verified(path: str) -> Callable[[Path], list[object]]:
     return lambda place: ["verify", place / path]
-
-
-def _stopped(stage: str, after: float) -> Callable[[World, Path, Server], None]:
-    """A stage that is killed when it has done so much of its operations."""
-
-    def make(world: World, place: Path, server: Server) -> None:
-        whole = place.with_name("to-count") / "w"
-        n_operations = len(run(world, whole, server, 0))
-        shutil.rmtree(whole.parent)
-        run(world, place, server, int(after * n_operations))
-
-    def run(world: World, work: Path, server: Server, at: int) -> list[Operation]:
-        work.mkdir(parents=True, exist_ok=True)
-        STAGES[stage].before(world, work)
-        watch = Watch(work.with_name("watch"), work, "kill" if at else "pass", at)
-        watch.prepare()
-        ended = server.run(STAGES[stage].command(world, work), watch=watch)
-        assert ended.code == (-9 if at else 0), f"{stage}: {ended.err}"
-        return watch.operations()
-
-    return make
 
 
 def _mds(world: World, place: Path, server: Server) -> None:
@@ -203,7 +182,7 @@ SUBJECTS = {
             answers=False,
         ),
         *(
-            Subject(f"stopped-{stage}", _stopped(stage, after), _ask_stage(stage), writes=True)
+            Subject(f"stopped-{stage}", stopped(stage, after), _ask_stage(stage), writes=True)
             for stage, after in (
                 ("tokenize", 0.6),
                 ("ngrams-spilled", 0.5),

@@ -21,7 +21,7 @@ from typing import Any
 
 _MODULES = (
     "duckdb", "fsspec.implementations.local", "gigatoken", "numba", "pyarrow.parquet", "tokenizers", "upath",
-    "taskcatalog.cli", "taskcatalog.catalog.catalog", "taskcatalog.catalog.export", "taskcatalog.catalog.display",
+    "taskcatalog.cli", "taskcatalog.catalog.catalog", "taskcatalog.catalog.export", "taskcatalog.catalog.results",
     "taskcatalog.converting.stage", "taskcatalog.tokenizing.stage", "taskcatalog.counting.stage",
     "taskcatalog.documents.hub", "taskcatalog.stores.kernels", "taskcatalog.planning",
     "taskcatalog.verification",

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 import taskcatalog.embedded
 from faults.commands import Server
+from faults.shim import Operation, Watch
 
 TOKENIZER = Path(taskcatalog.embedded.__file__).parent / "data"
 SEED = 20_231
@@ -142,7 +143,7 @@ class Stage:
     """A command that writes, below a folder that is watched."""
 
     name: str
-    before: Callable[[World, Path], None]
+    before: Callable[[World, Path, Server], None]
     """Makes what has to be there in the watched folder."""
     command: Callable[[World, Path], list[object]]
     """The command, for the world and the watched folder."""
@@ -150,20 +151,41 @@ class Stage:
     """Whether it refuses a file that is there: then so does the same command again, where nothing was left to do."""
 
 
-def _nothing(world: World, place: Path) -> None:
+def _nothing(world: World, place: Path, _: Server) -> None:
     pass
 
 
-def _counted(world: World, place: Path) -> None:
+def _counted(world: World, place: Path, _: Server) -> None:
     shutil.copytree(world.counted, place / "c")
 
 
-def _full(world: World, place: Path) -> None:
+def _full(world: World, place: Path, _: Server) -> None:
     shutil.copytree(world.full, place / "c")
 
 
-def _store(world: World, place: Path) -> None:
+def _store(world: World, place: Path, _: Server) -> None:
     shutil.copytree(world.store, place / "store")
+
+
+def stopped(stage: str, after: float) -> Callable[[World, Path, Server], None]:
+    """A stage that is killed when it has done so much of its operations."""
+
+    def make(world: World, place: Path, server: Server) -> None:
+        whole = place.with_name("to-count") / "w"
+        n_operations = len(run(world, whole, server, 0))
+        shutil.rmtree(whole.parent)
+        run(world, place, server, int(after * n_operations))
+
+    def run(world: World, work: Path, server: Server, at: int) -> list[Operation]:
+        work.mkdir(parents=True, exist_ok=True)
+        STAGES[stage].before(world, work, server)
+        watch = Watch(work.with_name("watch"), work, "kill" if at else "pass", at)
+        watch.prepare()
+        ended = server.run(STAGES[stage].command(world, work), watch=watch)
+        assert ended.code == (-9 if at else 0), f"{stage}: {ended.err}"
+        return watch.operations()
+
+    return make
 
 
 _QUERY = "SELECT * FROM top_bigrams"
@@ -203,6 +225,11 @@ STAGES = {
         Stage("ngrams", _nothing, lambda w, p: w.ngrams(p / "c")),
         Stage("ngrams-spilled", _nothing, _count_spilled),
         Stage("ngrams-forced", _counted, lambda w, p: w.ngrams(p / "c", "-n", 2, "--force")),
+        Stage(
+            "ngrams-forced-half",
+            stopped("ngrams-spilled", 0.5),
+            lambda w, p: w.ngrams(p / "c", "-n", 2, "--force"),
+        ),
         Stage("predict", _counted, lambda w, p: w.predict(p / "c")),
         Stage("scan", _counted, lambda w, p: w.scan(p / "c")),
         Stage("duckdb", _full, lambda _, p: ["duckdb", p / "c", "--out", p / "c.duckdb"], once=True),

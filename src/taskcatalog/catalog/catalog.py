@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
 from os import PathLike
-from pathlib import Path
 from typing import Self
 
 import duckdb
@@ -17,7 +16,10 @@ from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.catalog.lookup import SortedTable, open_sorted
 from taskcatalog.errors import InputError, SettingsError, TaskcatalogError
 from taskcatalog.runs.ledger import Ledger
-from taskcatalog.tables.schemas import MAX_N, ngram_table
+from taskcatalog.storage import locate_here
+from taskcatalog.tables import registry
+from taskcatalog.tables.names import MAX_N, ngram_table
+from taskcatalog.tables.parquet import arrow_column
 from taskcatalog.vocabulary import Vocabulary
 
 
@@ -49,7 +51,7 @@ class Catalog:
         does so only with ``verify``, and else sees no change that leaves the size of a file as it is. Raises
         InputError where ``folder`` is no catalog; a table that is damaged raises it when it is asked for.
         """
-        self.folder = CatalogFolder(Path(folder))
+        self.folder = CatalogFolder(locate_here(folder))
         self.identity = self.folder.identity()
         self._database = connect(self.folder, memory)
         self._database.lock()
@@ -99,8 +101,11 @@ class Catalog:
             raise SettingsError(f"table {name!r} is not in {self.folder.path}: it has {', '.join(self.tables)}")
         return self.sql(f"SELECT * FROM {quoted(name)}")
 
-    def describe(self) -> duckdb.DuckDBPyRelation:
-        """The tables, with their numbers of rows and their columns; of a damaged one, what is wrong."""
+    def describe(self, table: str | None = None) -> duckdb.DuckDBPyRelation:
+        """The tables, with their numbers of rows and their columns; of a damaged one, what is wrong. Of one ``table``,
+        its columns with ``type``, ``unit``, ``meaning`` and ``source``, as ``tables.registry`` has them."""
+        if table is not None:
+            return self._columns(table)
         described: list[tuple[str, int | None, str]] = []
         for name in self.tables:
             try:
@@ -114,6 +119,18 @@ class Catalog:
         return self._database.connection.sql(
             f"SELECT * FROM (VALUES {values}) AS tables(name, rows, columns)",
             params=[cell for row in sorted(described, key=itemgetter(0)) for cell in row],
+        )
+
+    def _columns(self, table: str) -> duckdb.DuckDBPyRelation:
+        there, declared = self.table(table), registry.find(table)
+        cells: list[str] = []
+        for name, kind in zip(there.columns, there.types, strict=True):
+            column = declared.column(name) if declared else None
+            told = (column.unit, column.meaning, column.source) if column else ("", "", "")
+            cells += [name, str(kind), *told]
+        values = ", ".join(["(?, ?, ?, ?, ?)"] * len(there.columns))
+        return self._database.connection.sql(
+            f"SELECT * FROM (VALUES {values}) AS columns(name, type, unit, meaning, source)", params=cells
         )
 
     def text(self, ids: ArrayLike) -> str:
@@ -145,10 +162,10 @@ class Catalog:
         total = int(counts.sum())
         columns = {
             "rank": pa.array(range(1, len(best) + 1), pa.int64()),
-            "id": pa.array(completions[best]),
+            "id": arrow_column(completions[best], pa.int64()),
             "token": pa.array([self._token(id_) for id_ in completions[best].tolist()], pa.string()),
-            "count": pa.array(counts[best]),
-            "share": pa.array(counts[best] / max(total, 1)),
+            "count": arrow_column(counts[best], pa.uint64()),
+            "share": arrow_column(counts[best] / max(total, 1), pa.float64()),
         }
         table = pa.table(columns | self._predictions(used, completions[best]))
         return Completions(used, ids[: len(ids) - len(used)], total, table)
@@ -168,7 +185,7 @@ class Catalog:
     @cached_property
     def _ngrams(self) -> dict[int, SortedTable]:
         """The tables of n-grams by n, to look things up."""
-        # A damaged table too: what of it is needed may be whole, and what is not says so.
+        # A damaged table too: it says so when it is asked for, and no shorter one answers in its place.
         there = {*self.tables, *self.damaged}
         names = {n: ngram_table(n) for n in range(1, MAX_N + 1) if ngram_table(n) in there}
         stage = Ledger.read(self.folder.ngrams) if names else None

@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,11 +32,15 @@ from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.parts import problem_of, wrong_size
 from taskcatalog.sizes import memory_budget, worker_count
 from taskcatalog.storage import stamp_of
-from taskcatalog.tables.schemas import MAX_N, MEASURES, id_columns, ngram_table, prefix_table, top_table
+from taskcatalog.tables import corpus, ngrams, registry, scans
+from taskcatalog.tables.declare import Table
+from taskcatalog.tables.names import MAX_N, MEASURES, id_columns, top_table
 from taskcatalog.tables.sorting import for_duckdb, limits, literal, parquet_files
 
 _FAILURES = (errno.EIO, errno.EACCES, errno.EROFS)
 """Of the system, which DuckDB tells in the text of errors of many kinds."""
+_BROKEN = (duckdb.IOException, duckdb.FatalException)
+"""What DuckDB raises where the system fails; the latter where it could not sync a database that it writes."""
 _COMPARED_BYTES = 10**9
 """Of the files of a query's tables: beyond, a comparison would take more than a moment."""
 _Files = Mapping[Path, Mapping[str, Any]]
@@ -44,7 +48,7 @@ _Files = Mapping[Path, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class _Table:
+class _View:
     name: str
     query: str
     files: _Files
@@ -54,7 +58,7 @@ class _Table:
 class _Found:
     """What a catalog's folder holds."""
 
-    tables: list[_Table] = field(default_factory=list)
+    tables: list[_View] = field(default_factory=list)
     damaged: dict[str, str] = field(default_factory=dict)
     """Tables that cannot be told from what is there, and why."""
     unfinished: dict[str, str] = field(default_factory=dict)
@@ -135,12 +139,15 @@ class Database:
             known = {name.lower(): name for name in self._files}
             for name in sorted(names - known.keys()):
                 self._refuse(name)
-            self.check_unchanged(known[name] for name in names)
+            self.check_unchanged([known[name] for name in names])
             self.compare([known[name] for name in names], whatever_size=verify)
             return session.sql(query)
 
-    def check_unchanged(self, tables: Iterable[str]) -> None:
-        """Raises InputError where a file of some tables is not the one that was there when they were opened."""
+    def check_unchanged(self, tables: Collection[str]) -> None:
+        """Raises InputError where some tables are damaged, or have a file that is not the one that was opened."""
+        for name in tables:
+            if name in self.damaged:
+                raise InputError(f"table {name} cannot be read: {self.damaged[name]}")
         for path in {path for name in tables for path in self._files[name]}:
             if stamp_of(path) != self._stamps[path]:
                 raise InputError(f"{path}: was made anew since the catalog was opened: open it again")
@@ -157,7 +164,7 @@ class Database:
                     raise InputError(f"{problem}: {_REMEDY}")
         self._compared |= new.keys()
 
-    def _create(self, table: _Table) -> None:
+    def _create(self, table: _View) -> None:
         problem = next((wrong for path, facts in table.files.items() if (wrong := wrong_size(path, facts))), None)
         if problem is None:
             try:
@@ -185,8 +192,8 @@ _REMEDY = "restore it, or make it anew ('taskcatalog verify' tells all that is w
 
 
 @contextmanager
-def query_errors() -> Iterator[None]:
-    """Makes what DuckDB raises for a query, also while its rows are read, an error of ours."""
+def query_errors(what: str = "query") -> Iterator[None]:
+    """Makes what DuckDB raises for a query, also while its rows are read, an error of ours about ``what``."""
     try:
         yield
     except RuntimeError as error:  # so DuckDB says that Ctrl-C was pressed
@@ -199,16 +206,16 @@ def query_errors() -> Iterator[None]:
         first = _first_line(error)
         if isinstance(error, duckdb.OutOfMemoryException | MemoryError) or "Out of Memory" in first:
             raise TaskcatalogError(
-                f"query: needs more memory than it may take ({first}): --memory gives more"
+                f"{what}: needs more memory than it may take ({first}): --memory gives more"
             ) from error
         if os.strerror(errno.ENOSPC) in first:
             raise DiskFullError(
-                f"query: there is no more room on a disk ({first}): TMPDIR says where it sorts"
+                f"{what}: there is no more room on a disk ({first}): TMPDIR says where it sorts"
             ) from error
-        if isinstance(error, duckdb.IOException) or any(os.strerror(number) in first for number in _FAILURES):
-            raise TaskcatalogError(f"query: a file cannot be read or written ({first})") from error
+        if isinstance(error, _BROKEN) or any(os.strerror(number) in first for number in _FAILURES):
+            raise TaskcatalogError(f"{what}: a file cannot be read or written ({first})") from error
         hint = re.search(r'"(p_\w+)" not found', first) and "; 'taskcatalog predict' adds columns p_MODEL to top tables"
-        raise SettingsError(f"query: {first}{hint or ''}") from error
+        raise SettingsError(f"{what}: {first}{hint or ''}") from error
 
 
 def rows_of(relation: duckdb.DuckDBPyRelation, at_once: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
@@ -249,18 +256,11 @@ def _first_line(error: BaseException) -> str:
 
 def _command_for(name: str, catalog: Path) -> str | None:
     """The command that makes a table of this name, if one does."""
-    if scan := re.fullmatch(r"(scan|measures)_([0-9]+)(_models)?", name):
-        kind, length, models = scan.groups()
-        options = [f"--prompt-length {length}"] if length != "4" else []
-        options += ["--all-measures"] if kind == MEASURES else []
-        more = " with a second model" if models else ""
-        return f"{' '.join(['taskcatalog scan STORE --model MODEL --out', str(catalog), *options])!r}{more}"
-    if name == "predictions":
-        return f"'taskcatalog predict {catalog} --model MODEL'"
-    for n in range(1, MAX_N + 1):
-        if name in (ngram_table(n), *((prefix_table(n), top_table(n)) if n > 1 else ())):
-            return f"'taskcatalog ngrams STORE --out {catalog} -n {n}'"
-    return None
+    table = registry.find(name)
+    if table is None or not table.command or table.stage == "tokenize":
+        return None
+    more = " with a second model" if table.name.endswith("_models") else ""
+    return f"{table.command.replace('CATALOG', str(catalog))!r}{more}"
 
 
 def _which(error: duckdb.Error, files: Iterable[Path]) -> Path | str:
@@ -274,8 +274,12 @@ def _look(folder: CatalogFolder) -> _Found:
     found = _Found()
     lacking: dict[str, str] = {}
     if facts := folder.described(folder.tokens):
-        tokens = {folder.tokens: facts}
-        found.tables.append(_Table("tokens", f"SELECT * FROM {parquet_files(tokens)}", tokens))
+        found.tables.append(_plain(corpus.tokens().name, {folder.tokens: facts}))
+    for stage in folder.folders_without_ledger():
+        holds, lends = _tables_of(stage)
+        reason = f"{stage}: holds files, but no ledger.json that tells them: restore it, or make the folder anew"
+        found.damaged.update(dict.fromkeys(holds, reason))
+        lacking.update(dict.fromkeys(lends, reason))
     complete: dict[str, list[Ledger]] = {"ngrams": [], "predict": [], "scan": []}
     for stage in folder.stages():
         try:
@@ -289,88 +293,92 @@ def _look(folder: CatalogFolder) -> _Found:
             complete[ledger.stage].append(ledger)
         else:
             reason = f"{stage}: is not finished: the command that makes it, once more, goes on"
-            found.unfinished.update(dict.fromkeys(_unfinished_tables(ledger), reason))
+            tables = registry.made_by(ledger.stage, ledger.settings)
+            found.unfinished.update({table.name: reason for table in tables})
     predicted = complete["predict"]
     if predicted:
-        files = _all_files(predicted)
-        found.tables.append(_Table("predictions", f"SELECT * FROM {parquet_files(files)}", files))
+        name = ngrams.predictions().name
+        found.tables.append(_plain(name, _files(ngrams.predictions(), predicted)))
     for ledger in complete["ngrams"]:
         found.tables.extend(_ngram_tables(ledger, predicted))
-    for name in sorted({ledger.folder.parent.name for ledger in complete["scan"]}):
-        scans = [ledger for ledger in complete["scan"] if ledger.folder.parent.name == name]
-        found.tables.extend(_scan_tables(name, scans))
+    for length in sorted({int(ledger.settings["prompt_length"]) for ledger in complete["scan"]}):
+        scanned = [ledger for ledger in complete["scan"] if ledger.settings["prompt_length"] == length]
+        found.tables.extend(_scan_tables(length, scanned))
     # What lacks one model's rows, or columns, is not what it says it is.
     found.damaged.update({table.name: lacking[table.name] for table in found.tables if table.name in lacking})
     found.tables[:] = [table for table in found.tables if table.name not in found.damaged]
     return found
 
 
-def _unfinished_tables(ledger: Ledger) -> list[str]:
-    """The tables that are there when a stage is finished."""
-    if ledger.stage == "predict":
-        return ["predictions"]
-    if ledger.stage == "scan":
-        return [ledger.folder.parent.name]
-    longer = [n for n in ledger.settings["n"] if n > 1]
-    return [ngram_table(1), *(kind(n) for n in longer for kind in (ngram_table, prefix_table, top_table))]
-
-
 def _tables_of(stage: Path) -> tuple[list[str], list[str]]:
     """The tables that a folder with a damaged ledger seems to hold, and those that it gives rows or columns to."""
     if stage.parent.name == "predictions":
-        return ["predictions"], [top_table(n) for n in range(2, MAX_N + 1)]
-    if stage.name != "ngrams":
-        name = stage.parent.name
-        return [name], [f"{name}_models", name.replace("scan", MEASURES)]
-    names = [ngram_table(1), *(kind(n) for n in range(2, MAX_N + 1) for kind in (ngram_table, prefix_table, top_table))]
-    return [name for name in names if (stage / name).is_dir() or (stage / f"{name}.parquet").is_file()], []
+        return [ngrams.predictions().name], [top_table(n) for n in range(2, MAX_N + 1)]
+    if stage.name == "ngrams":
+        tables = registry.made_by("ngrams", {"n": range(1, MAX_N + 1)})
+        return [table.name for table in tables if any(map(table.owns, _below(stage)))], []
+    name = stage.parent.name
+    return [name], [f"{name}_models", name.replace("scan", MEASURES)]
 
 
-def _all_files(ledgers: Iterable[Ledger]) -> dict[Path, Mapping[str, Any]]:
-    return {path: facts for ledger in ledgers for path, facts in ledger.files().items()}
+def _below(folder: Path) -> list[Path]:
+    return [path.relative_to(folder) for path in folder.rglob("*")]
 
 
-def _ngram_tables(ngrams: Ledger, predicted: list[Ledger]) -> Iterator[_Table]:
-    there = ngrams.files()
-    for n in range(1, MAX_N + 1):
-        for name in (ngram_table(n), *((prefix_table(n),) if n > 1 else ())):
-            alone = ngrams.folder / f"{name}.parquet"
-            files = {path: facts for path, facts in there.items() if path.parent.name == name or path == alone}
-            if files:
-                yield _Table(name, f"SELECT * FROM {parquet_files(files)}", files)
-        top = ngrams.folder / f"{top_table(n)}.parquet"
-        if top in there:
-            yield _Table(top_table(n), _top_with_models(n, top, predicted), {top: there[top]} | _all_files(predicted))
+def files_of(table: Table, ledger: Ledger) -> _Files:
+    """The files of a table that a finished stage made."""
+    return {path: facts for path, facts in ledger.files().items() if table.owns(path.relative_to(ledger.folder))}
 
 
-def _top_with_models(n: int, top: Path, predicted: list[Ledger]) -> str:
+def _files(table: Table, ledgers: Iterable[Ledger]) -> _Files:
+    return {path: facts for ledger in ledgers for path, facts in files_of(table, ledger).items()}
+
+
+def _plain(name: str, files: _Files, order: str = "") -> _View:
+    return _View(name, f"SELECT * FROM {parquet_files(files)}{order}", files)
+
+
+def _ngram_tables(ledger: Ledger, predicted: list[Ledger]) -> Iterator[_View]:
+    predictions = _files(ngrams.predictions(), predicted)
+    tops = {top_table(n): n for n in range(2, MAX_N + 1)}
+    for table in registry.made_by("ngrams", ledger.settings):
+        files = files_of(table, ledger)
+        if files and predicted and table.name in tops:
+            query = _top_with_models(tops[table.name], files, predicted)
+            yield _View(table.name, query, {**files, **predictions})
+        elif files:
+            yield _plain(table.name, files)
+
+
+def _top_with_models(n: int, top: _Files, predicted: list[Ledger]) -> str:
     """The top table, with one column ``p_<label>`` for each model that was asked."""
-    if not predicted:
-        return f"SELECT * FROM {parquet_files([top])}"
     ids = ", ".join(f"t.{name}" for name in id_columns(n))
+    added = ngrams.top(n).of_each_model
+    assert added is not None
     columns, joins = [], []
     for i, ledger in enumerate(predicted):
-        columns.append(f", m{i}.p AS {quoted('p_' + ledger.folder.name)}")
-        joins.append(
-            f" LEFT JOIN (SELECT ids, p FROM {parquet_files(ledger.files())} WHERE n = {n}) m{i} ON m{i}.ids = [{ids}]"
-        )
+        files = parquet_files(files_of(ngrams.predictions(), ledger))
+        columns.append(f", m{i}.p AS {quoted(added.of_model(ledger.folder.name).name)}")
+        joins.append(f" LEFT JOIN (SELECT ids, p FROM {files} WHERE n = {n}) m{i} ON m{i}.ids = [{ids}]")
     order = f" ORDER BY t.sum_count DESC, {ids}"
-    return f"SELECT t.*{''.join(columns)} FROM {parquet_files([top])} t{''.join(joins)}{order}"
+    return f"SELECT t.*{''.join(columns)} FROM {parquet_files(top)} t{''.join(joins)}{order}"
 
 
-def _scan_tables(name: str, scans: list[Ledger]) -> Iterator[_Table]:
+def _scan_tables(length: int, scanned: list[Ledger]) -> Iterator[_View]:
     """The tasks of all models; with several, each prompt once with a column ``p_long_<label>`` for each of them, empty
     where it is no task of that model; and the measures of all prompts, where they were kept."""
-    files = _all_files(scans)
-    measures = {path: facts for path, facts in files.items() if path.parent.name == MEASURES}
-    tasks = {path: facts for path, facts in files.items() if path not in measures}
-    order = "" if len(scans) == 1 else " ORDER BY p_long DESC, long_ids, model"
-    yield _Table(name, f"SELECT * FROM {parquet_files(tasks)}{order}", tasks)
-    if len(scans) > 1:
-        labels = [scan.folder.name for scan in scans]
-        columns = (f"max(p_long) FILTER (model = {literal(one)}) AS {quoted('p_long_' + one)}" for one in labels)
+    table, of_models, all_measures = scans.scan(length), scans.scan_models(length), scans.measures(length)
+    tasks, measures = _files(table, scanned), _files(all_measures, scanned)
+    yield _plain(table.name, tasks, "" if len(scanned) == 1 else " ORDER BY p_long DESC, long_ids, model")
+    if len(scanned) > 1:
+        added = of_models.of_each_model
+        assert added is not None
+        columns = ", ".join(
+            f"max(p_long) FILTER (model = {literal(label)}) AS {quoted(added.of_model(label).name)}"
+            for label in (ledger.folder.name for ledger in scanned)
+        )
         query = f"""SELECT long_ids, first(text ORDER BY model) AS text, max(count) AS count, count(*) AS n_models,
-            {", ".join(columns)} FROM {parquet_files(tasks)} GROUP BY long_ids ORDER BY count DESC, long_ids"""
-        yield _Table(f"{name}_models", query, tasks)
+            {columns} FROM {parquet_files(tasks)} GROUP BY long_ids ORDER BY count DESC, long_ids"""
+        yield _View(of_models.name, query, tasks)
     if measures:
-        yield _Table(name.replace("scan", MEASURES), f"SELECT * FROM {parquet_files(measures)}", measures)
+        yield _plain(all_measures.name, measures)

@@ -37,8 +37,9 @@ from taskcatalog.storage import AnyPath, exists, is_remote, locate
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.stores.open_store import StoreOptions, is_token_store, open_store
 from taskcatalog.stores.store import OpenedStore
+from taskcatalog.tables.corpus import tokens
+from taskcatalog.tables.names import scan_table
 from taskcatalog.tables.parquet import table_writer
-from taskcatalog.tables.schemas import scan_table, tokens_schema
 from taskcatalog.vocabulary import Vocabulary
 
 _FORMAT = 2
@@ -122,7 +123,11 @@ class CatalogFolder:
 
     def folders_without_ledger(self) -> list[Path]:
         """Folders of stages that hold files, but no ledger that says what these are."""
-        return [path for path in self._stage_folders() if not (path / LEDGER).is_file() and any(path.iterdir())]
+        return [
+            path
+            for path in self._stage_folders()
+            if not (path / LEDGER).is_file() and not all(map(is_temporary, path.iterdir()))  # as of a ledger's
+        ]
 
     def _stage_folders(self) -> Iterator[Path]:
         for pattern in ("ngrams", "predictions/*", "scan_*/*"):
@@ -240,7 +245,7 @@ class CatalogFolder:
             with written_atomically(self.tokenizer) as temporary:
                 temporary.write_bytes(vocabulary.content)
         raw = vocabulary.token_bytes if vocabulary is not None else []
-        with table_writer(self.tokens, tokens_schema(identity.id_dtype)) as writer:
+        with table_writer(self.tokens, tokens().schema(identity.id_dtype)) as writer:
             texts = [token.decode("utf-8", "replace") for token in raw]
             writer.write({"id": np.arange(len(raw)), "token": texts, "bytes": raw})
         files = {path.name: describe(path) for path in shared}

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from taskcatalog.errors import InputError
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.sizes import worker_count
-from taskcatalog.tables.schemas import id_columns
+from taskcatalog.tables.names import id_columns
+from taskcatalog.tables.parquet import numpy_column
 
 _GROUPS_AT_ONCE = 8
 _Lookup: TypeAlias = Callable[[], tuple[slice, NDArray[np.uint64]]]
@@ -49,7 +50,7 @@ class _File:
         """The n columns of ids, and the counts, of some row groups."""
         with _reading(self.path), self._open() as file:
             table = file.read_row_groups(groups, use_threads=False)
-        return [table[name].to_numpy() for name in id_columns(self.n)], table["count"].to_numpy()
+        return [numpy_column(table, name) for name in id_columns(self.n)], numpy_column(table, "count")
 
     def _open(self) -> pq.ParquetFile:
         """Where pages have checksums, these are compared: a flipped bit is an error, not another number."""

@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from taskcatalog.settings import is_text
-from taskcatalog.storage import locate
 
 
 class Lengths(click.ParamType):  # type: ignore[type-arg]
@@ -42,4 +41,6 @@ class Catalog(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!a} is a URL: give a folder or a file on this machine", param, ctx)
         if not is_text(str(Path(value).absolute())):
             self.fail(f"{str(Path(value).absolute())!a} is not UTF-8: choose another folder", param, ctx)
+        from taskcatalog.storage import locate  # which takes a while to import
+
         return Path(str(locate(str(value))))

@@ -8,7 +8,7 @@ Left out on purpose: values within values, tags, merge keys. An alias stands for
 so none can grow.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -37,11 +37,48 @@ class Given:
 
 
 def read_config(path: Path, context: click.Context) -> dict[str, Given]:
-    """What the file gives for each parameter of a command. Raises InputError where it is none of the command's."""
+    """What the file gives for each parameter of a command. Raises SettingsError for what is none of the command's."""
+    return _options(_pairs(_root(path)), path, context)
+
+
+@dataclass(frozen=True)
+class Section:
+    """The options of one stage, in a file of several."""
+
+    command: str
+    place: str
+    """File and line."""
+    node: MappingNode
+    path: Path
+
+    def options(self, context: click.Context) -> dict[str, Given]:
+        """As ``read_config``."""
+        return _options(_pairs(self.node), self.path, context)
+
+
+def read_sections(path: Path, commands: Collection[str]) -> list[Section]:
+    """The sections of a file, in its order: each is named for a command, and holds its options, or a list of those.
+
+    Raises SettingsError where one is named for no command, or holds no options.
+    """
+    sections = []
+    for key, node in _pairs(_root(path)):
+        place = f"{path}: line {key.start_mark.line + 1}"
+        command = _text(key, place)
+        if command not in commands:
+            raise SettingsError(f"{place}: there is no stage {command!r}{_advice(command, list(commands), 'there is')}")
+        for inner in node.value if isinstance(node, SequenceNode) else [node]:
+            if not isinstance(inner, MappingNode):
+                raise SettingsError(f"{place}: {command} needs its options below it, as 'out: catalog', each on a line")
+            sections.append(Section(command, f"{path}: line {inner.start_mark.line + 1}", inner, path))
+    return sections
+
+
+def _options(pairs: Iterable[tuple[Node, Node]], path: Path, context: click.Context) -> dict[str, Given]:
     known = {option_name(parameter): parameter for parameter in context.command.params}
     known.pop("config", None)
     given: dict[str, Given] = {}
-    for key, node in _pairs(path):
+    for key, node in pairs:
         place = f"{path}: line {key.start_mark.line + 1}"
         name = _text(key, place).replace("_", "-")
         if (parameter := known.get(name)) is None:
@@ -65,7 +102,12 @@ def option_name(parameter: click.Parameter) -> str:
     return str(parameter.name)
 
 
-def _pairs(path: Path) -> Iterator[tuple[Node, Node]]:
+def _pairs(root: MappingNode | None) -> Sequence[tuple[Node, Node]]:
+    return root.value if root is not None else []
+
+
+def _root(path: Path) -> MappingNode | None:
+    """What the file holds; None of an empty one."""
     try:
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
@@ -86,10 +128,10 @@ def _pairs(path: Path) -> Iterator[tuple[Node, Node]]:
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path}: is not YAML ({error})") from error
     if root is None or root.tag == _TAG + "null":
-        return
+        return None
     if not isinstance(root, MappingNode):
         raise InputError(f"{path}: is not a list of 'option: value' lines")
-    yield from root.value
+    return root
 
 
 def _value(node: Node, parameter: click.Parameter, place: str) -> str | list[str]:
@@ -129,9 +171,9 @@ def _check_tag(node: Node, known: set[str], place: str) -> None:
         raise SettingsError(f"{place}: has the tag {node.tag}: an option is a plain text or number")
 
 
-def _advice(name: str, known: list[str]) -> str:
+def _advice(name: str, known: list[str], has: str = "it has") -> str:
     close = get_close_matches(name, known, 1)
-    return f": is {close[0]} meant?" if close else f"; it has {', '.join(sorted(known))}"
+    return f": is {close[0]} meant?" if close else f"; {has} {', '.join(sorted(known))}"
 
 
 def as_defaults(given: dict[str, Given]) -> dict[str, Any]:

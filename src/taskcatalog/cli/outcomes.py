@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from taskcatalog.errors import SettingsError, TaskcatalogError
-from taskcatalog.terminal import SCREEN, one_line, open_streams, warn
+from taskcatalog.terminal import SCREEN, Loudness, is_loud, one_line, open_streams, warn
 
 _NEEDED_BY_MODELS = ("torch", "transformers", "safetensors")
 _OUT_OF_MEMORY = ("OutOfMemoryException", "OutOfMemoryError")
@@ -24,6 +24,10 @@ GIVEN = "taskcatalog.config"
 
 
 class Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """In the order of the work, not of the alphabet."""
+        return list(self.commands)
+
     def main(self, args: Sequence[str] | None = None, **options: Any) -> NoReturn:  # type: ignore[override]
         """Runs a command; whatever goes wrong is one line on the standard error stream, and an exit code."""
         options["standalone_mode"] = False
@@ -51,6 +55,8 @@ def _tell(error: Exception) -> int:
         error.show()
         return error.exit_code
     message, code = _line_and_code(error)
+    if message is not None and is_loud(Loudness.VERBOSE) and not isinstance(error, click.ClickException):
+        warn("".join(traceback.format_exception(error)), "\n")
     if message is None:
         warn("".join(traceback.format_exception(error)), "\n")
         message = "this is a defect of taskcatalog, not of what you gave it: please report it with the lines above"

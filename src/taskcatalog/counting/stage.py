@@ -18,17 +18,14 @@ from taskcatalog.runs.files import written_atomically
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.local import PartResult, Work, run_parts
 from taskcatalog.runs.progress import progress_bar
-from taskcatalog.runs.stage import NUMBER, Stage, defaults_of
+from taskcatalog.runs.stage import Stage, defaults_of
 from taskcatalog.settings import COUNT, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import check_memory, memory_budget, worker_count
-from taskcatalog.storage import AnyPath
+from taskcatalog.storage import AnyPath, locate_here
 from taskcatalog.stores.open_store import StoreOptions, open_store
 from taskcatalog.stores.store import Store, unchanged
-from taskcatalog.tables.schemas import MAX_N, above_count, ngram_table, prefix_table, top_table
-
-_FOLDERS = [table(n) for n in range(2, MAX_N + 1) for table in (ngram_table, prefix_table)]
-_TOPS = [f"{top_table(n)}.parquet" for n in range(2, MAX_N + 1)]
-_FILES = (f"{ngram_table(1)}.parquet", *_TOPS, *(f"{name}/{NUMBER}.parquet" for name in _FOLDERS))
+from taskcatalog.tables import registry
+from taskcatalog.tables.names import MAX_N, above_count, ngram_table, prefix_table, top_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +44,7 @@ class NgramSettings(Settings):
         object.__setattr__(self, "n", tuple(sorted(set(self.n))))
 
 
-STAGE = Stage("ngrams", _FILES, defaults_of(NgramSettings))
+STAGE = Stage("ngrams", registry.files_of("ngrams"), defaults_of(NgramSettings))
 
 
 def ngrams(
@@ -75,7 +72,7 @@ def ngrams(
     layout = _layout(source, settings)
     counting = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
     check_memory(budget, least_memory(source, layout), counting)
-    folder = CatalogFolder(Path(out))
+    folder = CatalogFolder(locate_here(out))
     check_apart(out, [source.path])
     folder.check_identity(source.identity)
     inputs = {"store": source.identity.fingerprint}

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from taskcatalog.counting.count import equal_ranges
@@ -20,8 +19,10 @@ from taskcatalog.counting.kernels import decode, group
 from taskcatalog.counting.keys import KeyLayout, high_and_low
 from taskcatalog.counting.runs import Grams, Run, merge
 from taskcatalog.runs.local import PartResult
+from taskcatalog.tables import ngrams as declared
+from taskcatalog.tables.declare import Table
+from taskcatalog.tables.names import id_columns, id_dtype, ngram_table, prefix_table
 from taskcatalog.tables.parquet import TableWriter, table_writer
-from taskcatalog.tables.schemas import id_columns, id_dtype, ngram_schema, ngram_table, prefix_schema, prefix_table
 
 _LEAST_TOKENS_IN_RANGE = 1 << 22
 _MOST_TOKENS_IN_RANGE = 1 << 24
@@ -91,7 +92,7 @@ def write_unigrams(id_counts: NDArray[np.int64], out: Path) -> int:
     """The table of single ids that occur; returns its rows."""
     ids = id_dtype(len(id_counts))
     found = np.flatnonzero(id_counts)
-    with table_writer(out, ngram_schema(1, ids), delta=id_columns(1)) as table:
+    with table_writer(out, declared.ngrams(1).schema(ids), delta=id_columns(1)) as table:
         table.write({"id0": found.astype(ids), "count": id_counts[found].astype(np.uint64)})
     return len(found)
 
@@ -102,14 +103,11 @@ def write_tables(part: TablePart) -> PartResult:
     rows: dict[str, int] = {}
     with ExitStack() as stack:
 
-        def writer(table: str, schema: pa.Schema, n: int) -> TableWriter:
-            files.append(part.file(table))
-            return stack.enter_context(table_writer(files[-1], schema, delta=id_columns(n)))
+        def writer(table: Table, n: int) -> TableWriter:
+            files.append(part.file(table.name))
+            return stack.enter_context(table_writer(files[-1], table.schema(ids), delta=id_columns(n)))
 
-        tables = {
-            n: (writer(ngram_table(n), ngram_schema(n, ids), n), writer(prefix_table(n), prefix_schema(n, ids), n - 1))
-            for n in part.ns
-        }
+        tables = {n: (writer(declared.ngrams(n), n), writer(declared.prefixes(n), n - 1)) for n in part.ns}
         tabulator = _Tabulator(part.layout, tables)
         for cell in _cells(part):
             tabulator.add(merge(cell))

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from taskcatalog.tables.parquet import table_writer
-from taskcatalog.tables.schemas import id_columns, id_dtype, top_schema
+from taskcatalog.tables.names import id_columns, id_dtype
+from taskcatalog.tables.ngrams import top
+from taskcatalog.tables.parquet import arrow_column, numpy_column, table_writer
 from taskcatalog.tables.sorting import parquet_files, sorted_batches
 from taskcatalog.vocabulary import Vocabulary
 
@@ -29,10 +30,10 @@ def write_top_table(
     ids = id_columns(n)
     query = f"""SELECT * FROM {parquet_files(prefix_files)} WHERE frac_max > ? AND sum_count > ?
         ORDER BY sum_count DESC, {", ".join(ids)}"""
-    with table_writer(out, top_schema(n, id_dtype(vocabulary_size))) as writer:
+    with table_writer(out, top(n).schema(id_dtype(vocabulary_size))) as writer:
         for table in sorted_batches(query, memory, spill, [min_share, above_count]):
             columns = {name: table[name].combine_chunks() for name in table.column_names}
-            writer.write(columns | _texts(np.stack([columns[name].to_numpy() for name in ids], 1), vocabulary))
+            writer.write(columns | _texts(np.stack([numpy_column(table, name) for name in ids], 1), vocabulary))
     return writer.n_rows
 
 
@@ -42,6 +43,12 @@ def _texts(grams: NDArray[Any], vocabulary: Vocabulary | None) -> dict[str, pa.A
     if vocabulary is None:
         return dict.fromkeys([*names, "seq"], pa.nulls(len(grams), pa.string()))
     ids, places = np.unique(grams, return_inverse=True)
-    texts = pa.array([vocabulary.text([id_]) for id_ in ids.tolist()], pa.string())
-    tokens = dict(zip(names, map(texts.take, map(pa.array, places.reshape(grams.shape).T)), strict=True))
-    return tokens | {"seq": pa.array([vocabulary.text(gram) for gram in grams.tolist()], pa.string())}
+    texts = arrow_column([vocabulary.text([id_]) for id_ in ids.tolist()], pa.string())
+    tokens = dict(
+        zip(
+            names,
+            (texts.take(arrow_column(column, pa.int64())) for column in places.reshape(grams.shape).T),
+            strict=True,
+        )
+    )
+    return tokens | {"seq": arrow_column([vocabulary.text(gram) for gram in grams.tolist()], pa.string())}

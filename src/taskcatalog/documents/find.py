@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-from upath import UPath
+from typing import TYPE_CHECKING, Literal
 
 from taskcatalog.documents.archives import UNPACK, is_archive
 from taskcatalog.documents.compressed import SUFFIXES
@@ -17,6 +15,9 @@ from taskcatalog.runs.files import final_name
 from taskcatalog.runs.outputs import OURS
 from taskcatalog.runs.progress import note
 from taskcatalog.storage import AnyPath, exists, is_file, is_folder, is_remote, locate, read_bytes, size_of
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 Kind = Literal["text", "jsonl", "json", "parquet", "mds", "dataset"]
 SNIFFED_BYTES = 8_192
@@ -188,7 +189,7 @@ def _found(path: str, n_bytes: int, changed: int = 0) -> Source:
     return Source(path, kind, n_bytes, kind == "json" or not _is_known(path), changed)
 
 
-def _files_there(folder: UPath) -> Iterator[Source]:
+def _files_there(folder: "UPath") -> Iterator[Source]:
     for file in folder.rglob("*"):
         below = file.path.removeprefix(folder.path)
         hidden = any(part.startswith(".") for part in below.split("/"))

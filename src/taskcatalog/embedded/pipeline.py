@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from taskcatalog.catalog.catalog import Catalog
-from taskcatalog.catalog.display import columns, visible
 from taskcatalog.counting.stage import NgramSettings, ngrams
+from taskcatalog.display import columns, visible
 from taskcatalog.embedded.standard_library import standard_library_sources
+from taskcatalog.storage import locate_here
 from taskcatalog.tasks.predict import predict
 from taskcatalog.tasks.scan import ScanSettings, scan
 from taskcatalog.tokenizing.stage import TokenizeSettings, tokenize
@@ -46,7 +47,7 @@ def demo(out: str | Path, say: Callable[[str], None] = print) -> Catalog:
 
     Raises ConflictError where ``out`` holds something else.
     """
-    store, folder = Path(out) / "store", Path(out) / "catalog"
+    store, folder = locate_here(out) / "store", locate_here(out) / "catalog"
     seconds: dict[str, float] = {}
     with _timed("tokenize", seconds):
         tokens = tokenize(standard_library_sources(), store, str(DATA), TokenizeSettings())

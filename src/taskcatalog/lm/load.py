@@ -11,12 +11,14 @@ import torch
 import transformers
 from huggingface_hub import hf_hub_download
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers.quantizers.auto import AutoHfQuantizer
 
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.find_tokenizer import find_tokenizer
 from taskcatalog.lm.memory import is_out_of_memory
 from taskcatalog.lm.model import ModelName, TransformersModel
-from taskcatalog.runs.files import sha256_of_file
+from taskcatalog.runs.files import read_json, sha256_of_file
+from taskcatalog.storage import name_of
 from taskcatalog.vocabulary import Vocabulary
 
 PYTHIA = [f"EleutherAI/pythia-{size}-deduped" for size in ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b")]
@@ -67,14 +69,20 @@ class FoundModel:
                 output_loading_info=True,
                 trust_remote_code=False,
                 weights_only=True,  # a pickle may hold code, too
+                ignore_mismatched_sizes=True,  # they are told below, with names
             )
         except Exception as error:  # transformers raises many kinds for what is one thing to a user
             if is_out_of_memory(error):
                 raise
-            raise _unusable(self.path, error) from error
+            raise _unusable(self.path, error, self.config.to_dict()) from error
         model, loading = loaded
-        if bad := sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]])):
-            raise InputError(f"model {self.path}: its files lack weights, or have them in other shapes: {bad[0]} …")
+        if missing := sorted(loading["missing_keys"]):
+            raise InputError(f"model {self.path}: its files lack weights ({missing[0]} …): get them anew")
+        for weight, there, expected in sorted(loading["mismatched_keys"]):
+            raise InputError(
+                f"model {self.path}: its weights have {weight} of shape {tuple(there)}, and config.json makes it "
+                f"{tuple(expected)}: one of them was changed, get it anew"
+            )
         return TransformersModel(model.to(device or self.devices[0]), replace(self.name, dtype=chosen))
 
     def vocabulary(self) -> Vocabulary | None:
@@ -94,6 +102,7 @@ def find_model(
     any. ``dtype`` ``auto`` is float32. Raises InputError where there is no such model, SettingsError for a device or
     dtype that is not to be had.
     """
+    name = name_of(name, "model")
     label = label_of(name, revision) if label is None else checked_label(label)
     if dtype not in ("auto", *_DTYPES):
         raise SettingsError(f"dtype is {dtype!r}: it must be auto, {', '.join(_DTYPES)}")
@@ -102,12 +111,12 @@ def find_model(
     if not folder.is_dir() and (folder.is_absolute() or name.startswith(".") or name.count("/") > 1):
         raise InputError(f"model {name}: no such folder")
     _silence()
+    if (folder / "config.json").is_file():
+        _check_object(folder / "config.json")
+    content: dict[str, Any] = {}
     try:
-        if PreTrainedConfig.get_config_dict(name, revision=revision)[0].get("auto_map"):
-            raise InputError(
-                f"model {name}: comes with code of its own (auto_map in config.json), and code beside a model is not "
-                "run: use a checkpoint for transformers' own classes"
-            )
+        content = PreTrainedConfig.get_config_dict(name, revision=revision)[0]
+        _check_content(name, content)
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
         # What is read later is of the same commit, whatever a branch of the hub comes to mean.
         commit = None if folder.is_dir() else Path(hf_hub_download(name, "config.json", revision=revision)).parent.name
@@ -115,7 +124,7 @@ def find_model(
     except InputError:
         raise
     except Exception as error:
-        raise _unusable(name, error) from error
+        raise _unusable(name, error, content) from error
     if n_layers == 0:
         raise InputError(f"model {name}: has no layers (num_hidden_layers in config.json is 0)")
     chosen = "float32" if dtype == "auto" else dtype
@@ -129,8 +138,41 @@ def _silence() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every try to reach the hub
 
 
-def _unusable(name: str, error: Exception) -> InputError:
+def _check_object(path: Path) -> None:
+    """Raises InputError where config.json holds no settings."""
+    try:
+        content = read_json(path)
+    except InputError as error:
+        raise InputError(f"model {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"model {path}: is no object of settings: get it anew")
+
+
+def _check_content(name: str, content: dict[str, Any]) -> None:
+    """Raises InputError where config.json asks for what would not be done, or not without a word."""
+    if content.get("auto_map"):
+        raise InputError(
+            f"model {name}: comes with code of its own (auto_map in config.json), and code beside a model is not "
+            "run: use a checkpoint for transformers' own classes"
+        )
+    if (quantization := content.get("quantization_config")) is None:
+        return
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+    # transformers loads the weights of a kind that it does not know as if they were plain numbers.
+    if not isinstance(quantization, dict) or not AutoHfQuantizer.supports_quant_method(quantization):
+        raise InputError(
+            f"model {name}: config.json has a quantization_config of the kind {method!r}, which transformers does not "
+            "know: use a checkpoint of plain weights"
+        )
+
+
+def _unusable(name: str, error: Exception, content: dict[str, Any]) -> InputError:
     reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, KeyError):  # what transformers has no class or function for
+        parts = [content, *(part for part in content.values() if isinstance(part, dict))]
+        said = [f"{key} {value!r}" for part in parts for key, value in part.items() if error.args == (value,)]
+        if said:
+            reason = f"config.json has {said[0]}, which transformers does not know: give one that it knows"
     return InputError(f"model {name}: cannot be loaded: {reason[:300]}")
 
 

@@ -5,15 +5,16 @@ Shape legend: B rows, D hidden width, V output width, C ids of a tile. Logits co
 over all V.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from taskcatalog.lm.memory import RowsAtOnce
 from taskcatalog.lm.model import LanguageModel
+from taskcatalog.tables import measures as declared
 
 _TILE = {"cpu": (1_024, 1_024), "cuda": (2_048, 1 << 17)}
 """Most rows and ids of a tile, on each kind of device: what stays in a processor's cache, or keeps a GPU busy."""
@@ -23,7 +24,8 @@ _LEAST_ROWS_HELD = 64
 _SMALLEST = torch.finfo(torch.float32).tiny
 _LOWEST = torch.finfo(torch.float32).min
 
-M = TypeVar("M", "Best", "Answer", "Change")
+Measured: TypeAlias = dict[str, Tensor]
+"""Measures by name, each (B,)."""
 
 
 @dataclass(frozen=True)
@@ -53,34 +55,21 @@ class Answer:
     """Of the next token, in nats."""
 
 
-@dataclass(frozen=True)
-class Change:
-    """How the next token's distribution changes from the short prompt S to the long prompt L, by row."""
-
-    half_jeffreys: Tensor
-    """(KL(S‖L) + KL(L‖S)) / 2 in nats: half the Jeffreys divergence, unbounded. The tables' ``JS``."""
-    jsd: Tensor
-    """The Jensen-Shannon divergence in nats: (KL(S‖M) + KL(L‖M)) / 2 with M = (S + L) / 2, at most ln 2."""
-    p_delta_max: Tensor
-    """Largest absolute change of any token's probability."""
-    logit_excite_max: Tensor
-    """Largest rise of any logit from S to L."""
-    logit_inhibit_max: Tensor
-    """Largest fall of any logit from S to L."""
-
-
 @torch.inference_mode()
 def best_tokens(model: LanguageModel, hidden: Tensor) -> Best:
     """The most likely next token after each of the last hidden states (B, D); of equals the smallest id."""
 
-    return _joined(Best, lambda rows: _best(_tiles(model, hidden[rows]), hidden[rows])[0], len(hidden), model)
+    def best(rows: slice) -> Measured:
+        return vars(_best(_tiles(model, hidden[rows]), hidden[rows])[0])
+
+    return Best(**_joined(_names(Best), best, len(hidden), model))
 
 
 @torch.inference_mode()
 def answers(model: LanguageModel, hidden: Tensor, completions: Tensor) -> Answer:
     """What is said of one completion (B,) after each of the last hidden states (B, D)."""
 
-    def answer(rows: slice) -> Answer:
+    def answer(rows: slice) -> Measured:
         states, wanted = hidden[rows], completions[rows]
         tiles = list(_tiles(model, states))  # looked at twice, which costs less than to make them twice
         best, asked, entropy = _best(tiles, states, wanted)
@@ -88,9 +77,10 @@ def answers(model: LanguageModel, hidden: Tensor, completions: Tensor) -> Answer
         for _, logits in tiles:
             above += logits.gt_(asked[:, None]).sum(-1)
         p = (asked - best.largest).sub_(best.log_sum).exp_()
-        return Answer(p, 1 + above.long(), best.ids, best.p, entropy)
+        return vars(Answer(p, 1 + above.long(), best.ids, best.p, entropy))
 
-    return _joined(Answer, answer, len(hidden), model, _rows_held(model.output_width, model.device))
+    most_rows = _rows_held(model.output_width, model.device)
+    return Answer(**_joined(_names(Answer), answer, len(hidden), model, most_rows))
 
 
 @dataclass(frozen=True)
@@ -131,46 +121,35 @@ class AskedInPieces:
 
 
 @torch.inference_mode()
-def changes(model: LanguageModel, shorts: Asked, short: Tensor, longs: Asked) -> Change:
-    """The measures of pairs of prompts: the rows ``short`` (B,) of the short ones, and all B long ones."""
+def changes(model: LanguageModel, shorts: Asked, short: Tensor, longs: Asked) -> Measured:
+    """The measures of pairs of prompts that need both distributions, as ``tables.measures`` declares them: of the rows
+    ``short`` (B,) of the short prompts, and all B long ones."""
 
-    def change(rows: slice) -> Change:
+    def change(rows: slice) -> Measured:
         one, other = shorts.rows(short[rows]), longs.rows(rows)
-        total: _Comparison | None = None
+        total: Measured = {}
         tiles = zip(_tiles(model, one.hidden), _tiles(model, other.hidden), strict=True)
         for (_, short_BC), (_, long_BC) in tiles:
             part = _compared(short_BC, one.best, long_BC, other.best)
-            total = part if total is None else total.plus(part)
-        assert total is not None
-        return total.change()
+            total = {name: _TOGETHER[name](total[name], part[name]) if total else part[name] for name in part}
+        return total
 
-    return _joined(Change, change, len(short), model)
-
-
-@dataclass(frozen=True)
-class _Comparison:
-    """The parts of a ``Change`` that some ids make up, each (B,)."""
-
-    jeffreys: Tensor
-    jsd: Tensor
-    delta: Tensor
-    rise: Tensor
-    fall: Tensor
-
-    def plus(self, other: "_Comparison") -> "_Comparison":
-        return _Comparison(
-            self.jeffreys + other.jeffreys,
-            self.jsd + other.jsd,
-            torch.maximum(self.delta, other.delta),
-            torch.maximum(self.rise, other.rise),
-            torch.maximum(self.fall, other.fall),
-        )
-
-    def change(self) -> Change:
-        return Change(self.jeffreys / 2, self.jsd / 2, self.delta, self.rise, self.fall)
+    names = [measure.name for measure in declared.MEASURES if measure.needs == "both distributions"]
+    return _joined(names, change, len(short), model)
 
 
-def _compared(short_BC: Tensor, best_short: Best, long_BC: Tensor, best_long: Best) -> _Comparison:
+_TOGETHER: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "JS": torch.add,
+    "jsd": torch.add,
+    "p_delta_max": torch.maximum,
+    "logit_excite_max": torch.maximum,
+    "logit_inhibit_max": torch.maximum,
+}
+"""What makes one measure of those of two tiles."""
+
+
+def _compared(short_BC: Tensor, best_short: Best, long_BC: Tensor, best_long: Best) -> Measured:
+    """What the ids of one tile add to each measure, from the short prompt S to the long prompt L."""
     change = long_BC - short_BC
     rise, fall = change.amax(-1), -change.amin(-1)
     log_s, log_l = _log_p(short_BC, best_short), _log_p(long_BC, best_long)
@@ -178,11 +157,17 @@ def _compared(short_BC: Tensor, best_short: Best, long_BC: Tensor, best_long: Be
     # Where both are 0, so is what they add.
     log_middle = ((s + l) / 2).clamp_(min=_SMALLEST).log_()
     log_s, log_l = log_s.clamp_(min=-1e30), log_l.clamp_(min=-1e30)
-    jsd = (s * (log_s - log_middle)).sum(-1) + (l * (log_l - log_middle)).sum(-1)
+    jsd = ((s * (log_s - log_middle)).sum(-1) + (l * (log_l - log_middle)).sum(-1)) / 2
     delta = l.sub_(s)
     # Each term of the sum is at or above zero, so nothing cancels.
     jeffreys = (delta * log_l.sub_(log_s)).sum(-1)
-    return _Comparison(jeffreys, jsd, torch.maximum(delta.amax(-1), -delta.amin(-1)), rise, fall)
+    return {
+        "JS": jeffreys / 2,
+        "jsd": jsd,
+        "p_delta_max": torch.maximum(delta.amax(-1), -delta.amin(-1)),
+        "logit_excite_max": rise,
+        "logit_inhibit_max": fall,
+    }
 
 
 def _log_p(logits_BC: Tensor, best: Best) -> Tensor:
@@ -245,14 +230,21 @@ def _rows_held(output_width: int, device: torch.device) -> int:
 
 
 def _joined(
-    kind: type[M], measure: Callable[[slice], M], n_rows: int, model: LanguageModel, most_rows: int | None = None
-) -> M:
+    names: Sequence[str],
+    measure: Callable[[slice], Measured],
+    n_rows: int,
+    model: LanguageModel,
+    most_rows: int | None = None,
+) -> Measured:
     """The measures of all rows, at most ``most_rows`` and a tile's rows at a time; fewer where memory is too short for
     those."""
-    names = [field.name for field in fields(kind)]
     n_tile = _tile_of(model)[0]
     at_once = RowsAtOnce(min(n_tile, most_rows or n_tile, n_rows))
     pieces = [piece for _, piece in at_once.pieces(measure, n_rows)]
     if not pieces:
-        return kind(*(torch.empty(0, device=model.device) for _ in names))
-    return kind(*(torch.cat([getattr(piece, name) for piece in pieces]) for name in names))
+        return {name: torch.empty(0, device=model.device) for name in names}
+    return {name: torch.cat([piece[name] for piece in pieces]) for name in names}
+
+
+def _names(kind: type[Best] | type[Answer]) -> list[str]:
+    return [field.name for field in fields(kind)]

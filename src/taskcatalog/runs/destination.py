@@ -15,9 +15,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-from upath import UPath
+from typing import TYPE_CHECKING, Any, cast
 
 from taskcatalog.errors import ConflictError
 from taskcatalog.runs.ledger import Ledger
@@ -26,7 +24,21 @@ from taskcatalog.runs.outputs import check_outside
 from taskcatalog.runs.parts import describe
 from taskcatalog.runs.progress import note
 from taskcatalog.runs.stage import Stage, is_work
-from taskcatalog.storage import AnyPath, is_file, is_remote, lies_in, locate, read_bytes, remove, size_of, upload
+from taskcatalog.storage import (
+    AnyPath,
+    is_file,
+    is_remote,
+    lies_in,
+    locate,
+    locate_here,
+    read_bytes,
+    remove,
+    size_of,
+    upload,
+)
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 _LEDGER, _INDEX = "ledger.json", "index.json"
 _TRANSFERS_AT_ONCE = 16
@@ -36,7 +48,7 @@ _TRANSFERS_AT_ONCE = 16
 class Destination:
     folder: Path
     """Where files are written, and the ledger is."""
-    remote: UPath | None = None
+    remote: "UPath | None" = None
     """Where they belong, if that is not ``folder``."""
 
     def begin(
@@ -107,7 +119,7 @@ def destination(out: str | AnyPath, staging: str | Path | None) -> Destination:
         return Destination(Path(str(place)))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     own = hashlib.sha256(str(place).rstrip("/").encode()).hexdigest()[:16]
-    return Destination(Path(staging or cache / "taskcatalog" / "staging") / own, cast(UPath, place))
+    return Destination(locate_here(staging or cache / "taskcatalog" / "staging") / own, cast("UPath", place))
 
 
 def check_apart(out: str | AnyPath, sources: Iterable[AnyPath], files: Iterable[AnyPath] = ()) -> None:
@@ -122,7 +134,7 @@ def check_apart(out: str | AnyPath, sources: Iterable[AnyPath], files: Iterable[
         check_outside(place)
 
 
-def _settle(remote: UPath, ledger: Ledger, before: Ledger | None, force: bool) -> None:
+def _settle(remote: "UPath", ledger: Ledger, before: Ledger | None, force: bool) -> None:
     """Makes sure that what lies behind the URL is this run's, or gives it up."""
     if _is_published(remote, ledger):
         return
@@ -144,11 +156,11 @@ def _settle(remote: UPath, ledger: Ledger, before: Ledger | None, force: bool) -
         ledger.forget(ledger.parts)
 
 
-def _is_published(remote: UPath, ledger: Ledger) -> bool:
+def _is_published(remote: "UPath", ledger: Ledger) -> bool:
     return ledger.complete and _content(remote / _LEDGER) == (ledger.folder / _LEDGER).read_bytes()
 
 
-def _first_missing(remote: UPath, ledger: Ledger) -> str | None:
+def _first_missing(remote: "UPath", ledger: Ledger) -> str | None:
     """What is not behind the URL as the ledger has it; what is here is not uploaded yet."""
     parts = ledger.parts.values()
     uploaded = [(name, facts["bytes"]) for part in parts for name, facts in part.files.items()]
@@ -164,5 +176,5 @@ def _first_missing(remote: UPath, ledger: Ledger) -> str | None:
     return None
 
 
-def _content(path: UPath) -> bytes | None:
+def _content(path: "UPath") -> bytes | None:
     return read_bytes(path) if is_file(path) else None

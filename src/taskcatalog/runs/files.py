@@ -100,15 +100,26 @@ def remove_folder(folder: Path) -> None:
     folder.rmdir()
 
 
+def remove_empty_folder(folder: Path) -> None:
+    """Removes a folder, unless it is not there or somebody has a file in it."""
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise
+
+
 def move_files(moves: Iterable[tuple[Path, Path]]) -> None:
     """Moves files, or whole folders, from the first path of each pair to the second; folders are made for them."""
-    folders = set()
+    left, entered = set(), set()
     for source, target in moves:
         make_folder(target.parent)
         with naming(source):
             _move(source, target)
-        folders |= {source.parent, target.parent}
-    for folder in folders:
+        left.add(source.parent)
+        entered.add(target.parent)
+    # The new names last before the old ones go: where power is lost between, a file has both, and never none.
+    for folder in (*sorted(entered), *sorted(left - entered)):
         flush(folder)
 
 

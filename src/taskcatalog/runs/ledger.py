@@ -42,6 +42,7 @@ from taskcatalog.runs.files import (
     make_folder,
     naming,
     read_signed,
+    remove_empty_folder,
     remove_files,
     remove_folder,
     write_signed,
@@ -290,11 +291,11 @@ class Ledger:
         if self.is_under_way and not replaced.exists():
             try:
                 replaced.set_aside(self._set_aside_names())
+                self._remove_empty_folders()
             except BaseException:
                 if replaced.exists():
                     self._restored()
                 raise
-            self._remove_empty_folders()
             return new
         self._remove_all()
         if not replaced.exists() or self.read(replaced.folder)._difference(new, self._stage.defaults) is not None:
@@ -392,8 +393,7 @@ class Ledger:
 
     def _remove_empty_folders(self) -> None:
         for folder in reversed(own_folders(self.folder, self._stage)):
-            with suppress(OSError):  # not empty: somebody has a file there
-                folder.rmdir()
+            remove_empty_folder(folder)
 
     def _remove_unrecorded(self) -> None:
         """Removes files of the stage that no part has: half-written ones, and those of a run that was given up."""
@@ -415,8 +415,7 @@ class Ledger:
         remove_files(gone)
         for folder in sorted({folder for path in gone for folder in path.parents}, reverse=True):
             if folder.is_relative_to(self.folder) and folder != self.folder and not folder.is_symlink():
-                with suppress(OSError):  # not empty, or never made
-                    folder.rmdir()
+                remove_empty_folder(folder)
 
     def _clear_work(self) -> None:
         """Removes all that is in the folder of work files; the folder itself unless somebody put a link there."""

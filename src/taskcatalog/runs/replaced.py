@@ -6,11 +6,10 @@ wherever a kill or a power failure was.
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from taskcatalog.runs.files import flush, make_folder, move_files, remove_files, remove_folder
+from taskcatalog.runs.files import flush, make_folder, move_files, remove_empty_folder, remove_files, remove_folder
 from taskcatalog.runs.stage import LEDGER
 
 REPLACED = ".replaced"
@@ -41,6 +40,10 @@ class Replaced:
 
     def restore(self, names: Iterable[str]) -> None:
         """Moves them back, and then the ledger."""
+        names = list(names)
+        for name in names:  # where power was lost amid the move a folder is in both places, the same in each
+            if (self.folder / name).is_dir() and (self.of / name).is_dir() and not (self.of / name).is_symlink():
+                remove_folder(self.of / name)
         self._move(self.folder, self.of, names)
         move_files([(self.ledger, self.of / LEDGER)])
         self.tidy()
@@ -60,10 +63,9 @@ class Replaced:
         move_files((source / name, target / name) for name in names if (source / name).exists())
 
     def tidy(self) -> None:
-        """Removes the folders for what is set aside that are empty."""
+        """Removes the folders for what is set aside, but for those that somebody has a file in."""
         if not self.folder.is_dir():
             return
         for folder, _, _ in os.walk(self.folder, topdown=False):
-            with suppress(OSError):  # not empty: somebody has a file there
-                Path(folder).rmdir()
+            remove_empty_folder(Path(folder))
         flush(self.of)

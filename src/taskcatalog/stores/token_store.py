@@ -35,6 +35,7 @@ from taskcatalog.stores.document import Document, UnknownDocumentError, check_to
 from taskcatalog.stores.id_file import IdFiles, side_by_side
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.stores.store import Sequences, uniform_ends
+from taskcatalog.tables.parquet import numpy_column
 from taskcatalog.tables.schemas import documents_schema, id_dtype
 from taskcatalog.vocabulary import Vocabulary
 
@@ -133,7 +134,7 @@ class TokenStore:
         tables = [documents_schema().empty_table()]
         for part, begin in self._parts(first, last):
             rows = _read_index(self._indexes[part], None)
-            starts = rows["start"].to_numpy().astype(np.int64) + begin
+            starts = numpy_column(rows, "start").astype(np.int64) + begin
             rows = rows.set_column(0, rows.schema.field(0), pa.array(starts.astype(np.uint64)))
             tables.append(rows.slice(*_within(starts, first, last)))
         return pa.concat_tables(tables)
@@ -197,7 +198,7 @@ class TokenStore:
         with self._lock:
             starts = self._recent.pop(part, None)
             if starts is None:
-                starts = _read_index(self._indexes[part], ["start"])["start"].to_numpy().astype(np.int64)
+                starts = numpy_column(_read_index(self._indexes[part], ["start"]), "start").astype(np.int64)
             self._recent[part] = starts
             if len(self._recent) > _RECENT_PARTS:
                 del self._recent[next(iter(self._recent))]
@@ -211,7 +212,8 @@ class TokenStore:
 def _read_index(file: AnyPath, columns: list[str] | None) -> pa.Table:
     try:
         with open_to_read(file) as opened:
-            return pq.read_table(opened, columns=columns, page_checksum_verification=True)
+            # pq.read_table would import pyarrow.dataset, and that pandas.
+            return pq.ParquetFile(opened, page_checksum_verification=True).read(columns)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file}: cannot be read ({error}): {_REMEDY}") from error
 

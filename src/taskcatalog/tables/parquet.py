@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from taskcatalog.runs.files import written_atomically
 
@@ -36,7 +37,7 @@ class TableWriter:
     def write(self, columns: Mapping[str, Any] | pa.Table) -> None:
         """Adds rows: a table, or arrays by column name."""
         if not isinstance(columns, pa.Table):
-            arrays = [_as_array(columns[field.name], field.type) for field in self._schema]
+            arrays = [arrow_column(columns[field.name], field.type) for field in self._schema]
             columns = pa.Table.from_arrays(arrays, schema=self._schema)
         self._waiting.append(columns)
         self._n_waiting += columns.num_rows
@@ -60,6 +61,17 @@ class TableWriter:
             self._writer.close()
 
 
+def numpy_column(table: pa.Table, name: str) -> NDArray[Any]:
+    """A column of integers without nulls, (rows,).
+
+    Arrow's own ``to_numpy`` imports pandas, where that is installed: a third of a second in every process.
+    """
+    column = table[name]
+    kind = np.dtype(column.type.to_pandas_dtype())
+    chunks = [np.frombuffer(chunk.buffers()[1], kind)[chunk.offset :][: len(chunk)] for chunk in column.chunks]
+    return np.concatenate(chunks) if chunks else np.zeros(0, kind)
+
+
 def text_array(texts: Sequence[str | None]) -> pa.DictionaryArray:
     """Texts of which many are the same, as a column."""
     places: dict[str | None, int] = {}
@@ -70,22 +82,27 @@ def text_array(texts: Sequence[str | None]) -> pa.DictionaryArray:
         indices -= indices > null
     else:
         valid = np.ones(len(indices), bool)
-    raw = [text.encode() for text in places if text is not None]
-    ends = np.cumsum([0, *map(len, raw)], dtype=np.int32)
-    words = pa.StringArray.from_buffers(len(raw), pa.py_buffer(ends), pa.py_buffer(b"".join(raw)))
+    words = arrow_column([text for text in places if text is not None], pa.string())
     mask = pa.py_buffer(np.packbits(valid, bitorder="little"))
     return pa.DictionaryArray.from_arrays(
         pa.Array.from_buffers(pa.int32(), len(indices), [mask, pa.py_buffer(indices)]), words
     )
 
 
-def _as_array(values: Any, kind: pa.DataType) -> pa.Array:
+def arrow_column(values: Any, kind: pa.DataType) -> pa.Array:
+    """Numbers, texts or bytes as a column of a type.
+
+    Arrow's own ``array`` imports pandas, as in ``numpy_column``; it is left what may have nulls, and all else.
+    """
     if isinstance(values, pa.Array):
         return values
-    if isinstance(values, np.ndarray) and pa.types.is_integer(kind):
-        # pa.array would import pandas, where that is installed: a third of a second in every process.
+    if isinstance(values, np.ndarray) and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         whole = np.ascontiguousarray(values, kind.to_pandas_dtype())
         return pa.Array.from_buffers(kind, len(whole), [None, pa.py_buffer(whole)])
+    if (kind in (pa.string(), pa.binary())) and isinstance(values, list) and None not in values:
+        raw = values if kind == pa.binary() else [text.encode() for text in values]
+        ends = np.cumsum([0, *map(len, raw)], dtype=np.int32)
+        return pa.Array.from_buffers(kind, len(raw), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(raw))])
     return pa.array(values, kind)
 
 

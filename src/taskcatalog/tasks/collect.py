@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from taskcatalog.runs.local import PartResult
 from taskcatalog.stores.store import Store, check_ids, stretches
+from taskcatalog.tables.names import id_columns
+from taskcatalog.tables.ngrams import ngrams
 from taskcatalog.tables.parquet import table_writer
-from taskcatalog.tables.schemas import id_columns, ngram_schema
 from taskcatalog.tables.sorting import parquet_files, write_sorted
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, distinct_rows
 
@@ -23,7 +24,7 @@ _IDS_AT_ONCE = 1 << 22
 def prompts_schema(length: int, ids: np.dtype[np.uint16] | np.dtype[np.uint32]) -> pa.Schema:
     """The prompt's ids, its ``count``, and the ``place`` of its first token where it occurs first: the number of
     the sequence in the high 32 bits, the index in the sequence in the low ones."""
-    return ngram_schema(length, ids).append(pa.field("place", pa.uint64(), nullable=False))
+    return ngrams(length).schema(ids).append(pa.field("place", pa.uint64(), nullable=False))
 
 
 @dataclass(frozen=True, kw_only=True)

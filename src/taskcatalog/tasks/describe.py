@@ -10,22 +10,23 @@ import pyarrow as pa
 
 from taskcatalog.lm.model import ModelName
 from taskcatalog.stores.store import Sequences, Store
+from taskcatalog.tables import scans
 from taskcatalog.tables.parquet import table_writer
-from taskcatalog.tables.schemas import scan_schema
+from taskcatalog.tables.scans import CONTEXT, SEQUENCES_PER_BATCH
 from taskcatalog.tables.sorting import parquet_files, sorted_batches, write_sorted
 
-_CONTEXT = 5
 _TOKENS_AT_ONCE = 1 << 20
 _TASKS_AT_ONCE = 1 << 12
-_SEQUENCES_PER_BATCH = 128
 
 
-def write_tasks(accepted: list[Path], store: Store, model: ModelName, memory: int, out: Path, work: Path) -> int:
+def write_tasks(
+    accepted: list[Path], store: Store, model: ModelName, prompt_length: int, memory: int, out: Path, work: Path
+) -> int:
     """Writes the table of accepted prompts by ``p_long`` descending, of equals by ids; returns its rows.
 
     The store is read once from front to back, as the prompts are taken in the order of their places.
     """
-    schema = scan_schema(store.identity.id_dtype)
+    schema = scans.scan(prompt_length).schema(store.identity.id_dtype)
     described = work / "described.parquet"
     reader = _SequenceReader(store)
     by_place = f"SELECT * FROM {parquet_files(accepted)} ORDER BY place"
@@ -62,8 +63,8 @@ def _described(table: pa.Table, reader: "_SequenceReader", model: ModelName) -> 
         "token_long": texts([[id_] for id_ in table["long_max_id"].to_pylist()]),
         "context": texts(contexts),
         "context_ids": contexts,
-        "batch": sequences // _SEQUENCES_PER_BATCH,
-        "sample": (sequences % _SEQUENCES_PER_BATCH).astype(np.uint8),
+        "batch": sequences // SEQUENCES_PER_BATCH,
+        "sample": (sequences % SEQUENCES_PER_BATCH).astype(np.uint8),
         "start": starts + 1,
         "task_id": [task_id(model.label, ids) for ids in long_ids],
         "model": [model.label] * len(long_ids),
@@ -95,7 +96,7 @@ class _SequenceReader:
         i = sequence - self._first
         begin, end = (int(held.ends[i - 1]) if i else 0), int(held.ends[i])
         first, after = begin + start, begin + start + length
-        context = held.tokens[max(begin, first + 1 - _CONTEXT) : min(end, after + _CONTEXT)]
+        context = held.tokens[max(begin, first + 1 - CONTEXT) : min(end, after + CONTEXT)]
         crosses = None
         if (starts := held.document_starts) is not None:
             crosses = bool(np.searchsorted(starts, first, "right") < np.searchsorted(starts, after, "left"))

@@ -21,16 +21,18 @@ from taskcatalog.runs.files import folder_held
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.local import PartResult, Work
 from taskcatalog.runs.parts import problem_of
-from taskcatalog.runs.stage import NUMBER, Stage
+from taskcatalog.runs.stage import Stage
 from taskcatalog.sizes import memory_budget, sufficient_budget
+from taskcatalog.storage import locate_here, names_of
+from taskcatalog.tables import ngrams, registry
+from taskcatalog.tables.names import id_columns, top_table
 from taskcatalog.tables.parquet import list_array, table_writer
-from taskcatalog.tables.schemas import id_columns, ngram_schema, predictions_schema, top_table
 from taskcatalog.tables.sorting import parquet_files, write_sorted
 from taskcatalog.tasks.asking import Asker, ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
 
-STAGE = Stage("predict", (f"[2-9]-{NUMBER}.parquet",))
+STAGE = Stage("predict", registry.files_of("predict"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +73,10 @@ def predict(
 
     Raises InputError for a catalog without top tables or a model that cannot be used.
     """
-    folder = CatalogFolder(Path(catalog))
+    folder = CatalogFolder(locate_here(catalog))
     identity = folder.identity()
     memory_budget(memory)  # whatever else is wrong, its form is said first
-    names = [str(models)] if isinstance(models, str | Path) else list(map(str, models))
-    names = [single for name in names for single in (PYTHIA if name == "pythia" else [name])]
+    names = [single for name in names_of(models, "model") for single in (PYTHIA if name == "pythia" else [name])]
     if revision is not None and revisions:
         raise SettingsError(f"revision {revision!r} and revisions {', '.join(revisions)}: give one or the other")
     series: list[str | None] = [*revisions] or [revision]
@@ -180,9 +181,8 @@ def _parts(
         if (name := f"prompts-{n}") not in ledger.parts:
             ids = ", ".join(id_columns(n))
             query = f"SELECT {ids}, max_count AS count FROM {parquet_files([top])} ORDER BY {ids}"
-            write_sorted(
-                query, ngram_schema(n, id_dtype), prompts, memory, prompts.with_suffix(".sort"), PROMPTS_PER_PART
-            )
+            schema, spill = ngrams.ngrams(n).schema(id_dtype), prompts.with_suffix(".sort")
+            write_sorted(query, schema, prompts, memory, spill, PROMPTS_PER_PART)
             ledger.finish_part(name, [prompts], {})
         for i in range(n_parts(prompts)):
             out = ledger.folder / f"{n}-{i:05d}.parquet"
@@ -204,7 +204,7 @@ def _predict_part(part: _Part, model: LanguageModel) -> Generator[int, None, Par
     }
     finite = np.logical_and.reduce([np.isfinite(columns[measure]) for measure in ("p", "best_p", "entropy")])
     n_rows = int(finite.sum())
-    with table_writer(part.out, predictions_schema(grams.dtype)) as writer:
+    with table_writer(part.out, ngrams.predictions().schema(grams.dtype)) as writer:
         writer.write(
             {
                 "model": np.repeat(name.label, n_rows),

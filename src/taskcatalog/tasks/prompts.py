@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from taskcatalog.tables.schemas import id_columns
+from taskcatalog.tables.names import id_columns
+from taskcatalog.tables.parquet import numpy_column
 
 PROMPTS_PER_PART = 1 << 15
 
@@ -62,4 +63,4 @@ def read_part(prompts: Path, part: int) -> pa.Table:
 
 def ids_of(table: pa.Table, n: int) -> NDArray[Any]:
     """The columns ``id0`` … as a matrix (rows, n)."""
-    return np.stack([table[name].to_numpy() for name in id_columns(n)], 1)
+    return np.stack([numpy_column(table, name) for name in id_columns(n)], 1)

@@ -15,19 +15,21 @@ from taskcatalog.runs.destination import check_apart
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.local import Work, run_parts
 from taskcatalog.runs.progress import note
-from taskcatalog.runs.stage import NUMBER, Stage, defaults_of
+from taskcatalog.runs.stage import Stage, defaults_of
 from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import memory_budget, sufficient_budget
-from taskcatalog.storage import AnyPath
+from taskcatalog.storage import AnyPath, locate_here
 from taskcatalog.stores.open_store import StoreOptions, open_store
 from taskcatalog.stores.store import Store, stretches, unchanged
-from taskcatalog.tables.schemas import MEASURES
+from taskcatalog.tables import registry
+from taskcatalog.tables.measures import Divergence
+from taskcatalog.tables.names import MAX_PROMPT_LENGTH, MEASURES
 from taskcatalog.tasks.asking import ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.collect import collect_part, collect_parts, merge_collected, prompts_schema
 from taskcatalog.tasks.describe import write_tasks
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, n_parts
-from taskcatalog.tasks.score import Divergence, ScorePart, Scorer, Thresholds
+from taskcatalog.tasks.score import ScorePart, Scorer, Thresholds
 
 _TOKENS_CHECKED_AT_ONCE = 1 << 21
 
@@ -36,7 +38,7 @@ _TOKENS_CHECKED_AT_ONCE = 1 << 21
 class ScanSettings(Settings):
     """What decides the rows of the table, besides the store and the model."""
 
-    prompt_length: Annotated[int, Between(1, 16)] = 4
+    prompt_length: Annotated[int, Between(1, MAX_PROMPT_LENGTH)] = 4
     """Tokens of a short prompt; the long one has one more in front."""
     min_probability: Annotated[float, SHARE] = 0.5
     """A task's ``p_long`` is above this."""
@@ -54,7 +56,7 @@ class ScanSettings(Settings):
     """Put the model's beginning-of-sequence token in front of every prompt."""
 
 
-STAGE = Stage("scan", ("tasks.parquet", f"{MEASURES}/{NUMBER}[0-9].parquet"), defaults_of(ScanSettings))
+STAGE = Stage("scan", registry.files_of("scan"), defaults_of(ScanSettings))
 
 
 def scan(
@@ -92,7 +94,7 @@ def scan(
         raise InputError(f"{source.path}: holds no tokens")
     sequences = _sequences(source, settings)
     check_tokenizer(source.vocabulary, found, source.path)
-    folder = CatalogFolder(Path(out))
+    folder = CatalogFolder(locate_here(out))
     check_apart(out, [source.path])
     folder.check_identity(source.identity)
     check_label(found.name.label, folder)
@@ -212,7 +214,7 @@ def _describe(ledger: Ledger, store: Store, model: ModelName, memory: int) -> No
     if "tasks" not in ledger.parts:
         accepted = [path for path in ledger.files() if path.name.startswith("accepted-")]
         out = ledger.folder / "tasks.parquet"
-        n_tasks = write_tasks(accepted, store, model, memory, out, ledger.work)
+        n_tasks = write_tasks(accepted, store, model, ledger.settings["prompt_length"], memory, out, ledger.work)
         ledger.finish_part("tasks", [out], {"tasks": n_tasks})
 
 

@@ -7,10 +7,10 @@ goes is measured for each model, on a sample of the prompts.
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +21,14 @@ from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.measures import Asked, AskedInPieces, changes
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.runs.local import PartResult
+from taskcatalog.tables import measures as declared
+from taskcatalog.tables import scans
+from taskcatalog.tables.measures import DIVERGENCE_MEASURE, Divergence
+from taskcatalog.tables.names import id_columns
 from taskcatalog.tables.parquet import list_array, table_writer, text_array
-from taskcatalog.tables.schemas import SCAN_MEASURES, id_columns, measures_schema
 from taskcatalog.tasks.asking import Asker
 from taskcatalog.tasks.prompts import distinct_rows, ids_of, n_parts, read_part
 
-Divergence = Literal["jeffreys", "jsd"]
 T = TypeVar("T")
 
 _SAMPLED_PARTS, _SAMPLED_ROWS = 16, 128
@@ -81,33 +83,28 @@ class Scores:
     """The measures of the prompts ``rows`` of those that were asked; each array is (len(rows),)."""
 
     rows: NDArray[np.int64]
-    p_short: NDArray[np.float32]
-    p_long: NDArray[np.float32]
-    short_max_id: NDArray[np.int64]
-    long_max_id: NDArray[np.int64]
-    half_jeffreys: NDArray[np.float32]
-    jsd: NDArray[np.float32]
-    p_delta_max: NDArray[np.float32]
-    logit_excite_max: NDArray[np.float32]
-    logit_inhibit_max: NDArray[np.float32]
+    measures: dict[str, NDArray[Any]]
+    """By name, as ``tables.measures`` declares them."""
 
-    def where(self, keep: NDArray[np.bool_]) -> "Scores":
-        return Scores(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
+    def where(self, keep: NDArray[Any]) -> "Scores":
+        """Some of them: a mask, or indices."""
+        return Scores(rows=self.rows[keep], measures={name: one[keep] for name, one in self.measures.items()})
 
     def joined(self, other: "Scores") -> "Scores":
-        columns = {
-            field.name: np.concatenate([getattr(self, field.name), getattr(other, field.name)])
-            for field in fields(self)
-        }
-        order = np.argsort(columns["rows"], kind="stable")
-        return Scores(**{name: column[order] for name, column in columns.items()})
+        """Both, by row."""
+        measures = {name: np.concatenate([one, other.measures[name]]) for name, one in self.measures.items()}
+        both = Scores(rows=np.concatenate([self.rows, other.rows]), measures=measures)
+        return both.where(np.argsort(both.rows, kind="stable"))
+
+    @property
+    def p_long(self) -> NDArray[np.float32]:
+        return self.measures["p_long"]
 
     def divergence(self, kind: Divergence) -> NDArray[np.float32]:
-        return self.half_jeffreys if kind == "jeffreys" else self.jsd
+        return self.measures[DIVERGENCE_MEASURE[kind]]
 
     def finite(self) -> NDArray[np.bool_]:
-        measures = (getattr(self, field.name) for field in fields(self) if field.name != "rows")
-        finite: NDArray[np.bool_] = np.logical_and.reduce([np.isfinite(measure) for measure in measures])
+        finite: NDArray[np.bool_] = np.logical_and.reduce([np.isfinite(measure) for measure in self.measures.values()])
         return finite
 
 
@@ -117,13 +114,13 @@ def score(
     """The measures of those sorted, distinct long prompts (rows, length) whose ``p_long`` is above ``above_p``, and
     the rows whose ``p_long`` is not finite. Yields how many prompts were asked, on the way."""
     model = asker.model
-    kept, places, lost = AskedInPieces(len(prompts)), [], []
+    kept, places, not_finite = AskedInPieces(len(prompts)), [], []
     for stretch, hidden in asker.long.stretches(prompts):
         asked = Asked.of(model, hidden)
         above = torch.nonzero(asked.best.p > above_p)[:, 0]
         kept.add(asked.rows(above))
         places.append(stretch.start + _numpy(above))
-        lost.append(stretch.start + np.flatnonzero(~_numpy(torch.isfinite(asked.best.p))))
+        not_finite.append(stretch.start + np.flatnonzero(~_numpy(torch.isfinite(asked.best.p))))
         yield len(hidden)
     longs, chosen = kept.joined(), np.concatenate(places)
     # Long prompts with different first tokens share short ones.
@@ -133,23 +130,23 @@ def score(
         kept.add(Asked.of(model, hidden))
     shorts = kept.joined()
     change = changes(model, shorts, torch.from_numpy(short.inverse).to(model.device), longs)
-    scores = Scores(
-        rows=chosen,
-        p_short=_numpy(shorts.best.p)[short.inverse],
-        p_long=_numpy(longs.best.p),
-        short_max_id=_numpy(shorts.best.ids)[short.inverse].astype(np.int64),
-        long_max_id=_numpy(longs.best.ids).astype(np.int64),
-        **{field.name: _numpy(getattr(change, field.name)) for field in fields(change)},
-    )
-    return scores, np.concatenate(lost)
+    measures = {
+        "short_max_id": _numpy(shorts.best.ids)[short.inverse].astype(np.int64),
+        "long_max_id": _numpy(longs.best.ids).astype(np.int64),
+        "p_short": _numpy(shorts.best.p)[short.inverse],
+        "p_long": _numpy(longs.best.p),
+        **{name: _numpy(one) for name, one in change.items()},
+    }
+    scores = Scores(rows=chosen, measures={measure.name: measures[measure.name] for measure in declared.MEASURES})
+    return scores, np.concatenate(not_finite)
 
 
 def measured_doubt(
-    asker: PromptAsker, exact: PromptAsker, prompts: NDArray[Any], bits: int, thresholds: Thresholds
+    asker: PromptAsker, in_float32: PromptAsker, prompts: NDArray[Any], bits: int, thresholds: Thresholds
 ) -> Doubt:
     """What rounding does to a 16-bit model's answers to a sample of sorted, distinct long prompts (rows, length), and a
     margin."""
-    rounded, true = (_result(score(one, prompts, bits, -1.0))[0] for one in (asker, exact))
+    rounded, true = (_result(score(one, prompts, bits, -1.0))[0] for one in (asker, in_float32))
     rounded, true = (scores.where(scores.finite()) for scores in (rounded, true))
     rounded, true = (one.where(np.isin(one.rows, other.rows)) for one, other in ((rounded, true), (true, rounded)))
     p = np.abs(rounded.p_long - true.p_long)
@@ -163,7 +160,7 @@ def measured_doubt(
 
 def score_exactly(
     asker: PromptAsker,
-    exact: PromptAsker | None,
+    in_float32: PromptAsker | None,
     prompts: NDArray[Any],
     bits: int,
     thresholds: Thresholds,
@@ -171,28 +168,28 @@ def score_exactly(
     doubt: Doubt,
 ) -> Generator[int, None, tuple[Scores, NDArray[np.bool_], int]]:
     """The prompts that may be tasks, or ``everything``, which of them are accepted, and how many prompts were not
-    finite; ``exact`` asks again what a 16-bit model leaves in ``doubt``. Yields as ``score`` does."""
+    finite; ``in_float32`` asks again what a 16-bit model leaves in ``doubt``. Yields as ``score`` does."""
     floor = -1.0 if everything else thresholds.min_probability
-    if exact is None:
-        scores, lost = yield from score(asker, prompts, bits, floor)
-        n_lost = len(lost)
+    if in_float32 is None:
+        scores, not_finite = yield from score(asker, prompts, bits, floor)
+        n_not_finite = len(not_finite)
     else:
-        scores, lost = yield from score(asker, prompts, bits, floor - doubt.p)
+        scores, not_finite = yield from score(asker, prompts, bits, floor - doubt.p)
         above_p = scores.p_long - thresholds.min_probability
         above_divergence = scores.divergence(thresholds.divergence) - thresholds.min_divergence
         may_be_task = (above_p >= -doubt.p) & (above_divergence >= -doubt.divergence)
         is_surely_task = (above_p > doubt.p) & (above_divergence > doubt.divergence)
         in_doubt = may_be_task & ~is_surely_task | ~scores.finite()
-        again = np.union1d(scores.rows[in_doubt], lost)
-        settled, lost = _result(score(exact, prompts[again], bits, floor))
-        scores = scores.where(~in_doubt).joined(Scores(**vars(settled) | {"rows": again[settled.rows]}))
-        n_lost = len(lost)
+        again = np.union1d(scores.rows[in_doubt], not_finite)
+        settled, not_finite = _result(score(in_float32, prompts[again], bits, floor))
+        scores = scores.where(~in_doubt).joined(replace(settled, rows=again[settled.rows]))
+        n_not_finite = len(not_finite)
     finite = scores.finite()
     scores = scores.where(finite)
     accepted = (scores.p_long > thresholds.min_probability) & (
         scores.divergence(thresholds.divergence) > thresholds.min_divergence
     )
-    return scores, accepted, n_lost + int((~finite).sum())
+    return scores, accepted, n_not_finite + int((~finite).sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +215,7 @@ class Scorer(Asker[ScorePart]):
         return self._asker(self.found.name.dtype)
 
     @cached_property
-    def exact(self) -> PromptAsker | None:
+    def in_float32(self) -> PromptAsker | None:
         return None if self.found.name.dtype == "float32" else self._asker("float32")
 
     @cached_property
@@ -227,7 +224,7 @@ class Scorer(Asker[ScorePart]):
 
     def doubt(self, prompts: Path) -> Doubt:
         """The same in every process and on every day: its sample is of the whole file."""
-        if self.exact is None:
+        if self.in_float32 is None:
             return Doubt(p=0, divergence=0)
         if prompts not in self._doubts:
             parts = np.unique(np.linspace(0, n_parts(prompts) - 1, _SAMPLED_PARTS).astype(int))
@@ -237,7 +234,7 @@ class Scorer(Asker[ScorePart]):
                 for ids in tables
             ]
             rows = np.concatenate(sample)
-            self._doubts[prompts] = measured_doubt(self.asker, self.exact, rows, self.bits, self.thresholds)
+            self._doubts[prompts] = measured_doubt(self.asker, self.in_float32, rows, self.bits, self.thresholds)
         return self._doubts[prompts]
 
     def _asker(self, dtype: str) -> PromptAsker:
@@ -246,26 +243,27 @@ class Scorer(Asker[ScorePart]):
     def do(self, part: ScorePart) -> Generator[int, None, PartResult]:
         table = read_part(part.prompts, part.row_group)
         prompts = ids_of(table, self.prompt_length + 1)
-        askers = [asker for asker in (self.asker, self.exact) if asker is not None]
+        askers = [asker for asker in (self.asker, self.in_float32) if asker is not None]
         doubt = self.doubt(part.prompts)
         before = sum(asker.n_positions for asker in askers)
-        scores, is_accepted, n_lost = yield from score_exactly(
-            self.asker, self.exact, prompts, self.bits, self.thresholds, part.measures is not None, doubt
+        scores, is_accepted, n_not_finite = yield from score_exactly(
+            self.asker, self.in_float32, prompts, self.bits, self.thresholds, part.measures is not None, doubt
         )
         accepted = scores.where(is_accepted)
         places = {name: table[name].to_numpy()[accepted.rows] for name in ("count", "place")}
         with table_writer(part.out, accepted_schema(prompts.dtype)) as writer:
-            writer.write({"long_ids": list_array(prompts[accepted.rows])} | places | _measures(accepted))
+            writer.write({"long_ids": list_array(prompts[accepted.rows])} | places | accepted.measures)
         files = [part.out]
         if part.measures is not None:
             rows = dict(zip(id_columns(prompts.shape[1]), prompts[scores.rows].T, strict=True))
             rows |= {"count": table["count"].to_numpy()[scores.rows]}
-            rows |= {"model": text_array([self.found.name.label] * len(scores.rows))} | _measures(scores)
-            with table_writer(part.measures, measures_schema(prompts.shape[1], prompts.dtype)) as writer:
+            rows |= {"model": text_array([self.found.name.label] * len(scores.rows))} | scores.measures
+            schema = scans.measures(self.prompt_length).schema(prompts.dtype)
+            with table_writer(part.measures, schema) as writer:
                 writer.write(rows)
             files.append(part.measures)
         positions = sum(asker.n_positions for asker in askers) - before
-        facts = {"accepted": len(accepted.rows), "not_finite": n_lost, "positions": positions}
+        facts = {"accepted": len(accepted.rows), "not_finite": n_not_finite, "positions": positions}
         facts["tokens"] = int(table["count"].to_numpy().sum())
         return PartResult(files=files, amount=len(prompts), facts=facts)
 
@@ -280,13 +278,6 @@ def _result(steps: Generator[int, None, T]) -> T:
             return result
 
 
-def _measures(scores: Scores) -> dict[str, Any]:
-    """Columns by name."""
-    columns = {field.name: getattr(scores, field.name) for field in fields(scores) if field.name != "rows"}
-    columns["JS"] = columns.pop("half_jeffreys")
-    return columns
-
-
 def accepted_schema(ids: np.dtype[Any]) -> pa.Schema:
     """An accepted prompt: its ids, where and how often it occurs, its measures."""
     id_list = pa.list_(pa.field("element", pa.from_numpy_dtype(ids), nullable=False))
@@ -294,8 +285,7 @@ def accepted_schema(ids: np.dtype[Any]) -> pa.Schema:
         [
             pa.field("long_ids", id_list),
             *(pa.field(name, pa.uint64()) for name in ("count", "place")),
-            *(pa.field(name, pa.uint32()) for name in ("short_max_id", "long_max_id")),
-            *(pa.field(name, pa.float32()) for name in SCAN_MEASURES),
+            *(measure.field(ids) for measure in declared.MEASURES),
         ]
     )
 

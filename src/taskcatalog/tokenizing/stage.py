@@ -27,13 +27,15 @@ from taskcatalog.runs.stage import defaults_of
 from taskcatalog.runs.streams import run_streams
 from taskcatalog.settings import Settings, checked, given_or_default
 from taskcatalog.sizes import parse_size, worker_count
-from taskcatalog.storage import AnyPath, locate
+from taskcatalog.storage import AnyPath, locate, names_of
 from taskcatalog.stores.open_store import DEFAULT_SEQUENCE_LENGTH, LENGTH
 from taskcatalog.stores.token_store import STAGE, TokenStore, fingerprint_of, keep_tokenizer
 from taskcatalog.tokenizing.encoders import Engine, EngineDiffersError, choose_engine
 from taskcatalog.tokenizing.stream import Stream, sample_texts, tokenize_stream
 from taskcatalog.vocabulary import END_OF_TEXT_TOKENS, Vocabulary
 
+_FEW_BYTES = 1 << 18
+"""Of a corpus that the reference has tokenized before the fast engine is imported."""
 AskedEngine = Literal["auto", "gigatoken", "tokenizers"]
 _ENGINE_PART = "engine"
 _PARTS = 64
@@ -105,9 +107,9 @@ def tokenize(
         tokenize(sources, tokens, tokenizer, settings, follow_links=follow_links, **more)
         convert(tokens, out, ConvertSettings(format="mds"), staging=staging, workers=workers, force=force)
         return TokenStore(tokens)
-    largest = MAX_DOCUMENT if max_document is None else parse_size(max_document)
+    largest = MAX_DOCUMENT if max_document is None else parse_size(max_document, "max_document")
     to = destination(out, staging)
-    found = find_sources([sources] if isinstance(sources, str | Path) else sources, follow_links)
+    found = find_sources(names_of(sources, "source"), follow_links)
     whole = [locate(source.name) for source in found if source.kind in ("mds", "dataset")]
     check_apart(out, whole, (locate(source.name) for source in found if source.kind not in ("mds", "dataset")))
     vocabulary = Vocabulary.read(find_tokenizer(tokenizer))
@@ -161,6 +163,8 @@ def _engine(ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, asked
     if _ENGINE_PART in ledger.parts:
         engine: Engine = ledger.parts[_ENGINE_PART].facts["engine"]
         return engine
+    if asked == "auto" and ledger.inputs["sources"]["bytes"] < _FEW_BYTES:
+        asked = "tokenizers"
     sample = sample_texts(streams) if asked != "tokenizers" else []
     engine, reason = choose_engine(vocabulary, asked, sample)
     if reason:

@@ -1,9 +1,13 @@
-"""How text, numbers and tables are shown to people."""
+"""The rows of a query as a table, CSV, JSON or Parquet: to the screen or a file."""
 
 import csv
+import io
 import json
 import math
+import shutil
+import sys
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
@@ -13,47 +17,20 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from taskcatalog.catalog.database import query_errors, rows_of
+from taskcatalog.catalog.database import query_errors, quoted, rows_of
+from taskcatalog.display import DRAWN
 from taskcatalog.errors import SettingsError
 from taskcatalog.runs.outputs import result_file
-from taskcatalog.terminal import SCREEN, printable
+from taskcatalog.tables.sorting import literal
+from taskcatalog.terminal import SCREEN
 
 TableFormat = Literal["table", "csv", "json", "parquet"]
-_SHOWN_AS = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍"}
 _ROWS_AT_ONCE = 10_000
+_UNCUT: dict[str, Any] = {"max_width": 1 << 20, "max_col_width": 1 << 16, "max_rows": 10_000}
+_DRAWN = {character: drawn for character, drawn in DRAWN.items() if character != "\0"}
+"""DuckDB has no text with NUL in a query."""
 _FORMATS: dict[str, TableFormat] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 _NOT_FINITE = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
-
-
-def visible(text: str) -> str:
-    """``text`` with its whitespace drawn and what cannot be printed escaped."""
-    return printable("".join(_SHOWN_AS.get(c, c) for c in text))
-
-
-def columns(rows: Sequence[Sequence[str]], align: str) -> list[str]:
-    """Rows as lines of aligned columns; ``align`` has ``<`` or ``>`` for each column."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(align))] if rows else []
-    return [
-        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-
-
-def amount(n_bytes: float) -> str:
-    """Bytes as people say them: ``1.5 GB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1_000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1_000
-    return f"{n_bytes:.3g} TB"
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it: ``1 h 20 min``."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def format_of(out: Path | None) -> TableFormat:
@@ -66,7 +43,12 @@ def format_of(out: Path | None) -> TableFormat:
 
 
 def write_result(
-    relation: duckdb.DuckDBPyRelation, kind: TableFormat, out: Path | None, *, force: bool = False
+    relation: duckdb.DuckDBPyRelation,
+    kind: TableFormat,
+    out: Path | None,
+    *,
+    visible: bool = False,
+    force: bool = False,
 ) -> None:
     """Writes a query's rows to a file, or to the standard output; rows are streamed, never all in memory.
 
@@ -75,22 +57,41 @@ def write_result(
     In JSON, numbers are exact: also sums, which DuckDB keeps in 128 bits, and decimals. What JSON has no number for is
     text: ``"NaN"``, ``"Infinity"``, ``"-Infinity"``. Raw bytes are hexadecimal digits; dates, times and intervals are
     text; lists are arrays, structs are objects, maps are arrays of pairs. A cell of CSV has the same text, without the
-    quotes of JSON; of null it is empty.
+    quotes of JSON; of null it is empty. ``visible`` draws whitespace in columns of text (see ``display.DRAWN``).
+
+    A table is as wide as the terminal. In a pipe or a file it has all columns whole, and up to 10,000 rows.
 
     Raises SettingsError where a row cannot be computed, or where the format has nothing for a column's type.
     """
+    if visible:
+        relation = relation.select(", ".join(map(_drawn, relation.columns, relation.types)))
     if kind == "parquet":
         if out is None:
             raise SettingsError("format parquet needs a file: name it with --out")
         with result_file(out, force=force) as temporary:
             _write_parquet(relation, temporary)
     elif kind == "table":
-        with query_errors():
-            text = str(relation)
-        _to_file_or_screen(out, lambda stream: stream.write(text + "\n"), force)
+        text = _table(relation, on_terminal=out is None and sys.stdout is not None and sys.stdout.isatty())
+        _to_file_or_screen(out, lambda stream: stream.write(text), force)
     else:
         writer = _write_csv if kind == "csv" else _write_json
         _to_file_or_screen(out, lambda stream: writer(relation, stream), force)
+
+
+def _drawn(name: str, kind: object) -> str:
+    """A column, of text with whitespace drawn."""
+    column = quoted(name)
+    if str(kind) != "VARCHAR":
+        return column
+    return f"translate({column}, {literal(''.join(_DRAWN))}, {literal(''.join(_DRAWN.values()))}) AS {column}"
+
+
+def _table(relation: duckdb.DuckDBPyRelation, *, on_terminal: bool) -> str:
+    limits: dict[str, Any] = {"max_width": shutil.get_terminal_size().columns} if on_terminal else _UNCUT
+    shown = io.StringIO()
+    with query_errors(), redirect_stdout(shown):
+        relation.show(**limits)
+    return shown.getvalue()
 
 
 def _to_file_or_screen(out: Path | None, write: Any, force: bool) -> None:
