@@ -89,6 +89,7 @@ def assert_equal_scans(
             assert row[name] == pytest.approx(truth[name], rel=TOLERANCE, abs=1e-6), (ids, name)
         if not truth["near_tie"]:
             assert (row["short_max_id"], row["long_max_id"]) == (truth["short_max_id"], truth["long_max_id"])
+        assert row["corpus_count"] >= row["documents"] >= 1
         assert row["text"] == f"[{vocabulary.text(ids[:1])}]{vocabulary.text(ids[1:])}"
         assert row["token_short"] == vocabulary.text([row["short_max_id"]])
         assert row["token_long"] == vocabulary.text([row["long_max_id"]])

@@ -76,6 +76,8 @@ EDITS = [
     Edit("scan_4", "true_next_id", "true_next_id + 1", where="true_next_id IS NOT NULL"),
     Edit("scan_4", "task_id", "'0123456789abcdef'"),
     Edit("scan_4", "count", "count + 1"),
+    Edit("scan_4", "corpus_count", "count - 1", where="count > 1"),
+    Edit("scan_4", "documents", "corpus_count + 1"),
     Edit("scan_4", rows=ONE_TWICE),
     Edit("measures_4", "model", "'three'"),
     Edit("measures_4", "jsd", "JS", where="JS BETWEEN 0.1 AND 0.6"),

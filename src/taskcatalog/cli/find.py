@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -22,9 +22,6 @@ from taskcatalog.cli.options import (
 )
 from taskcatalog.cli.output import report, wants_json
 from taskcatalog.display import columns, visible
-
-if TYPE_CHECKING:
-    from taskcatalog.counting.find import Found
 
 
 @command
@@ -52,9 +49,10 @@ def find(
     where: str, task: str | None, text: str | None, ids: tuple[int, ...] | None, prompts: Path | None, limit: int,
     context: int, kind: Any, out: Path | None, force: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Show where a prompt occurs in the corpus.
+    """Show where a prompt occurs.
 
-    The answer is how often, in how many documents, and the first places with the text around them.
+    That is: how often, in how many documents, and the first places with what is around them.
+
     WHERE is a catalog or a store. The whole store is read once, and no index is needed. Of a list (--prompts), the
     answer is a row a prompt: count, documents, first (the first token of its first occurrence).
 
@@ -79,13 +77,14 @@ def find(
         return
     prompt = text if text is not None else ids
     found = tc.find(where, prompt, task=task, limit=limit, context=context, **options)
-    if kind != "table" or out is not None:
+    if out is not None or (kind != "table" and not wants_json()):
         write_result(from_arrow(found.table), kind, out, force=force)
         return
-    report({}, _lines_of_places(found), asked_for=True)
+    facts = {"ids": found.ids, "count": found.count, "documents": found.documents, "places": found.table.to_pylist()}
+    report(facts, _lines_of_places(found), asked_for=True)
 
 
-def _lines_of_places(found: "Found") -> Iterator[str]:
+def _lines_of_places(found: "tc.Found") -> Iterator[str]:
     """How often it occurs, and a line for each place: ``before[prompt]after``, with its whitespace drawn."""
     places = found.table.to_pylist()
     prompt = ",".join(map(str, found.ids))

@@ -2,8 +2,7 @@
 
 import click
 
-from taskcatalog.cli import asking, making, pipeline
-from taskcatalog.cli.find import find
+from taskcatalog.cli import asking, find, making, pipeline
 from taskcatalog.cli.outcomes import Commands
 from taskcatalog.version import __version__
 
@@ -23,5 +22,5 @@ def main() -> None:
     """
 
 
-for one in (*making.COMMANDS, *pipeline.COMMANDS, *asking.COMMANDS[:2], find, *asking.COMMANDS[2:]):
+for one in (*making.COMMANDS, *pipeline.COMMANDS, *asking.COMMANDS[:2], find.find, *asking.COMMANDS[2:]):
     main.add_command(one)

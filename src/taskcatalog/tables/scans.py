@@ -27,6 +27,27 @@ _COUNT = Column(
     unit="occurrences",
     least=1,
 )
+MOST_CORPUS = 200
+"""Times the scanned tokens: in a store of more, tasks are not counted, as that would take long beside the scan."""
+_IN_CORPUS = (
+    Column(
+        name="corpus_count",
+        type="uint64",
+        meaning="how often the long prompt occurs in the whole store; null where that has more than "
+        f"{MOST_CORPUS} times the scanned tokens",
+        unit="occurrences",
+        least=1,
+        may_be_null=True,
+    ),
+    Column(
+        name="documents",
+        type="uint64",
+        meaning="in how many documents of the store it begins; null where that is, or where documents are not known",
+        unit="documents",
+        least=1,
+        may_be_null=True,
+    ),
+)
 _MODEL = "the model's label"
 _OF_MODEL = "`model` is the label of its folder"
 
@@ -37,7 +58,7 @@ def _command(length: int, options: str = "") -> str:
 
 def scan(length: int) -> Table:
     """The tasks among the prompts of ``length`` tokens."""
-    columns = (*_texts(), *_places(), _COUNT, *declared.MEASURES, *_after())
+    columns = (*_texts(), *_places(), _COUNT, *_IN_CORPUS, *declared.MEASURES, *_after())
     places = {name: place for place, name in enumerate(_FIRST)}
     return Table(
         name=scan_table(length),
@@ -72,6 +93,8 @@ def _rules_of_tasks(length: int) -> Rules:
             "the probability and the divergence are above the thresholds": "p_long > {min_probability}::FLOAT "
             "AND {divergence_measure} > {min_divergence}::FLOAT",
             "`jsd` is at most half of `JS`": "jsd <= JS / 2 + 1e-5",
+            "`corpus_count` is not less than `count`": "coalesce(corpus_count >= count, true)",
+            "`documents` is not more than `corpus_count`": "coalesce(documents <= corpus_count, true)",
             f"`long_ids` has {length + 1} ids": f"len(long_ids) = {length + 1}",
             "`context_ids` hold the long prompt": f"context_ids[{at} : {at} + {length}] = long_ids",
             "`true_next_id` is the id after it in `context_ids`": "true_next_id IS NOT DISTINCT FROM "

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from taskcatalog.counting.occurrences import count_occurrences
 from taskcatalog.lm.model import ModelName
+from taskcatalog.runs.progress import note
+from taskcatalog.sizes import worker_count
 from taskcatalog.stores.store import Sequences, Store
 from taskcatalog.tables import scans
 from taskcatalog.tables.parquet import table_writer
-from taskcatalog.tables.scans import CONTEXT, SEQUENCES_PER_BATCH
+from taskcatalog.tables.scans import CONTEXT, MOST_CORPUS, SEQUENCES_PER_BATCH
 from taskcatalog.tables.sorting import parquet_files, sorted_batches, write_sorted
 
 _TOKENS_AT_ONCE = 1 << 20
@@ -20,21 +23,50 @@ _TASKS_AT_ONCE = 1 << 12
 
 
 def write_tasks(
-    accepted: list[Path], store: Store, model: ModelName, prompt_length: int, memory: int, out: Path, work: Path
+    accepted: list[Path],
+    store: Store,
+    model: ModelName,
+    prompt_length: int,
+    n_scanned: int,
+    memory: int,
+    out: Path,
+    work: Path,
 ) -> int:
     """Writes the table of accepted prompts by ``p_long`` descending, of equals by ids; returns its rows.
 
-    The store is read once from front to back, as the prompts are taken in the order of their places.
+    The store is read twice from front to back: to count the prompts in all of it, unless that has too many times the
+    ``n_scanned`` tokens, and for what is around them, as they are taken in the order of their places.
     """
     schema = scans.scan(prompt_length).schema(store.identity.id_dtype)
     described = work / "described.parquet"
     reader = _SequenceReader(store)
     by_place = f"SELECT * FROM {parquet_files(accepted)} ORDER BY place"
+    in_corpus = _in_corpus(by_place, store, prompt_length + 1, n_scanned, memory, work)
+    n_described = 0
     with table_writer(described, schema) as writer:
         for table in sorted_batches(by_place, memory, work / "by-place.sort", rows=_TASKS_AT_ONCE):
-            writer.write(_described(table, reader, model))
+            counted = in_corpus.slice(n_described, len(table))
+            n_described += len(table)
+            writer.write(_described(table, reader, model) | {name: counted[name] for name in counted.schema.names})
     query = f"SELECT * FROM {parquet_files([described])} ORDER BY p_long DESC, long_ids"
     return write_sorted(query, schema, out, memory, work / "by-p.sort").n_rows
+
+
+def _in_corpus(by_place: str, store: Store, length: int, n_scanned: int, memory: int, work: Path) -> pa.RecordBatch:
+    """Occurrences and documents of each accepted prompt in all of the store, in the order of the query."""
+    batches = sorted_batches(f"SELECT long_ids FROM ({by_place})", memory, work / "by-place.sort")
+    ids = [np.zeros(0, store.identity.id_dtype)]
+    ids += [table["long_ids"].combine_chunks().flatten().to_numpy() for table in batches]
+    lengths = np.full(sum(map(len, ids)) // length, length, np.int64)
+    counts = documents = pa.nulls(len(lengths), pa.uint64())
+    if store.n_tokens <= MOST_CORPUS * n_scanned:
+        workers = worker_count(None)
+        found = count_occurrences(store, np.concatenate(ids), lengths, places=1, workers=workers, memory=memory)
+        counts = pa.array(found.counts)
+        documents = documents if found.documents is None else pa.array(found.documents)
+    elif len(lengths):
+        note(f"corpus_count and documents are left out: the store has over {MOST_CORPUS} times the scanned tokens")
+    return pa.record_batch({"corpus_count": counts, "documents": documents})
 
 
 def task_id(label: str, long_ids: list[int]) -> str:

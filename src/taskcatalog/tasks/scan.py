@@ -215,7 +215,9 @@ def _describe(ledger: Ledger, store: Store, model: ModelName, memory: int) -> No
     if "tasks" not in ledger.parts:
         accepted = [path for path in ledger.files() if path.name.startswith("accepted-")]
         out = ledger.folder / "tasks.parquet"
-        n_tasks = write_tasks(accepted, store, model, ledger.settings["prompt_length"], memory, out, ledger.work)
+        n_scanned = sum(part.facts["amount"] for name, part in ledger.parts.items() if name.startswith("collect-"))
+        length = ledger.settings["prompt_length"]
+        n_tasks = write_tasks(accepted, store, model, length, n_scanned, memory, out, ledger.work)
         ledger.finish_part("tasks", [out], {"tasks": n_tasks})
 
 
