@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import taskcatalog as tc
+
 HEAVY = {
     "duckdb", "fsspec", "gigatoken", "huggingface_hub", "numba", "numpy", "orjson", "pandas", "pyarrow", "tokenizers",
     "torch", "tqdm", "transformers", "upath", "yaml",
@@ -23,9 +25,11 @@ json.dump(sorted({name.partition(".")[0] for name in sys.modules}), sys.stderr)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("startup")
     (folder / "a.txt").write_text("import os\nimport sys\n" * 200)
+    tc.tokenize([str(folder / "a.txt")], folder / "store", str(demo_data))
+    tc.ngrams(folder / "store", folder / "catalog")
     return folder
 
 
@@ -34,8 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("--help", set()),
         ("ngrams --help", set()),
-        ("tokenize a.txt --out store --tokenizer DATA --quiet", {"numpy", "orjson", "pyarrow", "tokenizers", "tqdm"}),
-        ("ngrams store --out catalog --quiet", {"numpy", "pyarrow", "tokenizers", "tqdm", "numba", "duckdb", "yaml"}),
+        ("tokenize a.txt --out new-store --tokenizer DATA --quiet", {"numpy", "orjson", "pyarrow", "tokenizers", "tqdm"}),
+        ("ngrams store --out new-catalog --quiet", {"numpy", "pyarrow", "tokenizers", "tqdm", "numba", "duckdb", "yaml"}),
         ("sql catalog SELECT+1", {"numpy", "pyarrow", "duckdb", "tqdm", "tokenizers"}),
         ("complete catalog import", {"numpy", "pyarrow", "duckdb", "tqdm", "tokenizers", "pandas"}),
     ],
