@@ -70,6 +70,9 @@ class TokenizeSettings(Settings):
     """Of a Hugging Face dataset."""
 
 
+_STAGE = replace(STAGE, defaults=defaults_of(TokenizeSettings))
+
+
 def tokenize(
     sources: str | Path | Iterable[str | Path],
     out: str | AnyPath,
@@ -106,38 +109,41 @@ def tokenize(
     workers = worker_count(workers)
     checked("format", format, Literal["bin", "mds"])
     checked("engine", engine, AskedEngine)
+    to = destination(out, staging)
     if format == "mds":
-        to = destination(out, staging)
         tokens = to.folder.with_name(to.folder.name + ".tokens")
-        more: dict[str, Any] = {"engine": engine, "max_document": max_document, "workers": workers, "pool": pool}
-        tokenize(sources, tokens, tokenizer, settings, follow_links=follow_links, force=force, **more)
-        shards = ConvertSettings(format="mds")
-        convert(tokens, out, shards, staging=staging, workers=workers, pool=pool, force=force)
+        both: dict[str, Any] = {"workers": workers, "pool": pool, "force": force}
+        more: dict[str, Any] = {"engine": engine, "max_document": max_document, "follow_links": follow_links}
+        tokenize(sources, tokens, tokenizer, settings, **more, **both)
+        convert(tokens, out, ConvertSettings(format="mds"), staging=staging, **both)
         return TokenStore(tokens)
     largest = MAX_DOCUMENT if max_document is None else parse_size(max_document)
-    to = destination(out, staging)
     found = find_sources([sources] if isinstance(sources, str | Path) else sources, follow_links)
     whole = [locate(source.name) for source in found if source.kind in ("mds", "dataset")]
     check_apart(out, whole, (locate(source.name) for source in found if source.kind not in ("mds", "dataset")))
     vocabulary = Vocabulary.read(find_tokenizer(tokenizer))
     end_of_text = _end_of_text(vocabulary, settings)
     inputs = {"tokenizer": vocabulary.sha256, "sources": _description(found)}
-    described = asdict(settings)
-    if settings.on_error == "skip" and largest != MAX_DOCUMENT:
-        described["max_document"] = largest  # it decides which documents are left out
-    stage = replace(STAGE, defaults=defaults_of(TokenizeSettings))
-    with to.begin(stage, inputs, described, stamp=_stamp(found), force=force) as ledger:
+    described = _described(settings, largest)
+    with to.begin(_STAGE, inputs, described, stamp=_stamp(found), force=force) as ledger:
         if not ledger.complete:
             streams = _streams(found, vocabulary.path, to, settings, largest, end_of_text)
             used = _run(ledger, streams, vocabulary, engine, workers, pool or Processes(workers))
             parts = list(ledger.facts_of(Tokenized).values())
             _check_documents(ledger, parts)
-            keep_tokenizer(ledger, vocabulary, to)
             _say_skipped(parts)
             _say_doubtful(parts, settings)
+            keep_tokenizer(ledger, vocabulary, to)
             ledger.finish(_facts(ledger, parts, end_of_text, used))
         to.publish(ledger)
     return TokenStore(locate(out))
+
+
+def _described(settings: TokenizeSettings, max_document: int) -> dict[str, Any]:
+    described = asdict(settings)
+    if settings.on_error == "skip" and max_document != MAX_DOCUMENT:
+        described["max_document"] = max_document  # it decides which documents are left out
+    return described
 
 
 def _run(
