@@ -40,7 +40,7 @@ def main() -> None:
 
 def count(store: Store, n_sequences: int, confident: float, folder: Path) -> None:
     place = StorePlace.of(store, store.path, None)
-    jobs = collect_jobs(store, place, 0, n_sequences, _LENGTH, folder)
+    jobs = collect_jobs(place, 0, n_sequences, _LENGTH, folder)
     n_tokens = sum(job.make().amount for job in jobs)
     prompts = folder / "prompts.parquet"
     collected = [job.out for job in jobs]

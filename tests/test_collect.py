@@ -20,7 +20,7 @@ def test_prompts_of_long_sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     store = tc.open_store(tmp_path / "flat.bin", options)
     place = StorePlace.of(store, tmp_path / "flat.bin", options)
     monkeypatch.setattr(collect, "_IDS_AT_ONCE", at_once)
-    jobs = collect.collect_jobs(store, place, 0, store.n_sequences, 3, tmp_path)
+    jobs = collect.collect_jobs(place, 0, store.n_sequences, 3, tmp_path)
     done = [job.make().facts_as(collect.Collected) for job in jobs]
     expected: dict[tuple[int, ...], list[int]] = {}
     for sequence in range(4):

@@ -20,8 +20,8 @@ from taskcatalog.runs.parts import Facts, Part, describe, finished, problem_of
 from taskcatalog.runs.replaced import Replaced
 from taskcatalog.runs.stage import Stage, ledger_beside
 from taskcatalog.storage import AnyPath, is_remote, locate
-from taskcatalog.stores.place import StorePlace, read_by_jobs
-from taskcatalog.stores.store import Store
+from taskcatalog.stores.place import StorePlace
+from taskcatalog.stores.store import unchanged
 
 _STAGE = Stage("convert", ())
 _WHOLE = "whole"
@@ -52,13 +52,13 @@ class _Ids(OnePart):
 
 
 def write_flat(
-    store: Store, place: StorePlace, out: str | AnyPath, inputs: Mapping[str, Any], pool: Pool, force: bool
+    place: StorePlace, out: str | AnyPath, inputs: Mapping[str, Any], pool: Pool, force: bool
 ) -> dict[str, int]:
     """Writes the file ``out``; returns how many tokens and sequences it holds.
 
     Raises ConflictError where ``out`` is another file, InputError where sequences have unequal lengths.
     """
-    target = locate(out)
+    store, target = place.store, locate(out)
     if is_remote(target):
         raise SettingsError(f"{out}: a flat file is written here: give a local path, or use --format bin or mds")
     file = Path(str(target))
@@ -68,7 +68,7 @@ def write_flat(
     with Ledger.begin(folder, _STAGE, inputs, {"format": "flat"}, stamp=store.stamp, force=force) as ledger:
         _check_file(ledger, file, force)
         if not ledger.complete:
-            _fill(ledger, store, place, file, pool)
+            _fill(ledger, place, file, pool)
             ledger.finish({"tokens": tokens_of_one_length(store), "sequences": store.n_sequences, "dropped_tokens": 0})
     return dict(ledger.facts)
 
@@ -85,11 +85,12 @@ def _check_file(ledger: Ledger, file: Path, force: bool) -> None:
     ledger.forget(ledger.parts)
 
 
-def _fill(ledger: Ledger, store: Store, place: StorePlace, file: Path, pool: Pool) -> None:
+def _fill(ledger: Ledger, place: StorePlace, file: Path, pool: Pool) -> None:
+    store = place.store
     pieces = cut_into_pieces(place, store.n_sequences, sequences_in_piece(store))
     jobs = [_Ids(name=name, piece=piece, folder=ledger.folder) for name, piece in pieces.items()]
     work = Work(description="convert", unit="tokens", total=tokens_of_one_length(store))
-    with read_by_jobs(store, place):
+    with unchanged(store):
         run_jobs(ledger, jobs, pool, work)
     whole = ledger.work / "whole"
     if _WHOLE in ledger.parts and not whole.exists() and problem_of(file, *ledger.parts[_WHOLE].files.values()):

@@ -27,7 +27,7 @@ class Piece:
 
     @property
     def store(self) -> Store:
-        return self.place.open()
+        return self.place.store
 
     def read(self) -> Iterator[Sequences]:
         """All of it, in stretches that memory holds. Raises InputError for an id beyond the vocabulary."""

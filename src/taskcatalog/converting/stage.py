@@ -38,8 +38,8 @@ from taskcatalog.settings import Between, Settings
 from taskcatalog.sizes import worker_count
 from taskcatalog.storage import AnyPath
 from taskcatalog.stores.open_store import StoreOptions, open_store
-from taskcatalog.stores.place import StorePlace, read_by_jobs
-from taskcatalog.stores.store import Sequences, Store
+from taskcatalog.stores.place import StorePlace
+from taskcatalog.stores.store import Sequences, Store, unchanged
 
 _SHARD = f"{NUMBER}/shard.{NUMBER}.mds"
 STAGE = Stage("convert", (INDEX, f"{NUMBER}/{INDEX}", _SHARD, f"{_SHARD}.*"))
@@ -138,11 +138,11 @@ def convert(
     place = StorePlace.of(source, store, options)
     check_apart(out, [source.path])
     if settings.format == "flat":
-        return write_flat(source, place, out, _inputs(source), pool, force)
+        return write_flat(place, out, _inputs(source), pool, force)
     to = destination(out, staging)
     if settings.format == "bin":
-        return write_token_store(source, place, to, _inputs(source), pool, force)
-    return _write_mds(source, place, to, _layout(source, settings), pool, force)
+        return write_token_store(place, to, _inputs(source), pool, force)
+    return _write_mds(place, to, _layout(source, settings), pool, force)
 
 
 def _inputs(store: Store) -> dict[str, Any]:
@@ -161,17 +161,16 @@ def _layout(store: Store, settings: ConvertSettings) -> MdsLayout:
     )
 
 
-def _write_mds(
-    store: Store, place: StorePlace, to: Destination, layout: MdsLayout, pool: Pool, force: bool
-) -> dict[str, int]:
+def _write_mds(place: StorePlace, to: Destination, layout: MdsLayout, pool: Pool, force: bool) -> dict[str, int]:
+    store = place.store
     settings = {"compression": layout.compression, "hashes": layout.hashes, "size_limit": layout.size_limit}
     settings = {"format": "mds", **settings}
     with to.begin(STAGE, _inputs(store), settings, stamp=store.stamp, force=force) as ledger:
         if not ledger.complete:
             dropped = tokens_left_over(store)
-            folders = _folders(store, place, store.n_sequences - (dropped > 0), to, layout)
+            folders = _folders(place, store.n_sequences - (dropped > 0), to, layout)
             work = Work(description="convert", unit="tokens", total=store.n_tokens - dropped)
-            with read_by_jobs(store, place):
+            with unchanged(store):
                 run_jobs(ledger, folders, pool, work)
             written = ledger.facts_of(_Sharded).values()
             facts = {
@@ -185,9 +184,9 @@ def _write_mds(
     return dict(ledger.facts)
 
 
-def _folders(store: Store, place: StorePlace, n_sequences: int, to: Destination, layout: MdsLayout) -> list[_Folder]:
+def _folders(place: StorePlace, n_sequences: int, to: Destination, layout: MdsLayout) -> list[_Folder]:
     """The sequences in groups that fill whole shards, where they have one length."""
-    in_shard = layout.samples_in_shard(typical_length(store))
+    in_shard = layout.samples_in_shard(typical_length(place.store))
     n_shards = min(max(1, n_sequences // (in_shard * _FOLDERS)), _SHARDS_IN_FOLDER)
     pieces = cut_into_pieces(place, n_sequences, n_shards * in_shard)
     return [_Folder(name=name, piece=piece, layout=layout, to=to) for name, piece in pieces.items()]

@@ -22,8 +22,8 @@ from taskcatalog.runs.files import written_atomically
 from taskcatalog.runs.jobs import OnePart, Pool
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.parts import Facts, Part
-from taskcatalog.stores.place import StorePlace, read_by_jobs
-from taskcatalog.stores.store import Store
+from taskcatalog.stores.place import StorePlace
+from taskcatalog.stores.store import Store, unchanged
 from taskcatalog.stores.token_store import STAGE, TokenStore, fingerprint_of, keep_tokenizer
 from taskcatalog.tables.parquet import table_writer
 from taskcatalog.tables.schemas import documents_schema
@@ -104,12 +104,13 @@ class _Documents(OnePart):
 
 
 def write_token_store(
-    store: Store, place: StorePlace, to: Destination, inputs: Mapping[str, Any], pool: Pool, force: bool
+    place: StorePlace, to: Destination, inputs: Mapping[str, Any], pool: Pool, force: bool
 ) -> dict[str, int]:
     """Returns how many tokens and sequences were written.
 
     Raises InputError where the store has no tokenizer, or sequences of unequal lengths.
     """
+    store = place.store
     if store.vocabulary is None:
         raise InputError(f"{store.path}: has no tokenizer, and a token store needs one: name it with --tokenizer")
     inputs = {"tokenizer": store.vocabulary.sha256, "source": str(store.path), **inputs}
@@ -119,7 +120,7 @@ def write_token_store(
             pieces = cut_into_pieces(place, store.n_sequences, sequences_in_piece(store))
             jobs = [_Tokens(name=name, piece=piece, to=to) for name, piece in pieces.items()]
             n_tokens = tokens_of_one_length(store)
-            with read_by_jobs(store, place):
+            with unchanged(store):
                 run_jobs(ledger, jobs, pool, Work(description="convert", unit="tokens", total=n_tokens))
                 _write_documents(ledger, jobs, n_tokens, pool)
             keep_tokenizer(ledger, store.vocabulary, to)

@@ -26,8 +26,8 @@ from taskcatalog.settings import COUNT, SHARE, Between, Settings, given_or_defau
 from taskcatalog.sizes import check_memory, memory_budget, worker_count
 from taskcatalog.storage import AnyPath
 from taskcatalog.stores.open_store import StoreOptions, open_store
-from taskcatalog.stores.place import StorePlace, read_by_jobs
-from taskcatalog.stores.store import Store
+from taskcatalog.stores.place import StorePlace
+from taskcatalog.stores.store import Store, unchanged
 from taskcatalog.tables.schemas import MAX_N, above_count, ngram_table, prefix_table, top_table
 from taskcatalog.tables.tabulated import Tabulated
 
@@ -81,7 +81,7 @@ class _CountJob(OnePart):
         return self.stretch.folder / "ids"
 
     def make(self) -> Part:
-        run, id_counts = count_stretch(self.place.open(), self.stretch, self.memory, self.workers)
+        run, id_counts = count_stretch(self.place.store, self.stretch, self.memory, self.workers)
         with written_atomically(self.id_counts_file) as temporary, temporary.open("wb") as file:
             file.write(id_counts.data)
         files = [*run.write(self.stretch.folder), self.id_counts_file]
@@ -93,7 +93,6 @@ class _Counting:
     """What all steps of one run need."""
 
     ledger: Ledger
-    store: Store
     place: StorePlace
     settings: NgramSettings
     layout: KeyLayout
@@ -137,10 +136,10 @@ def ngrams(
         if not ledger.complete:
             place = StorePlace.of(source, store, options)
             counting = _Counting(
-                ledger=ledger, store=source, place=place, settings=settings, layout=layout, memory=budget,
+                ledger=ledger, place=place, settings=settings, layout=layout, memory=budget,
                 workers=workers, pool=pool,
             )  # fmt: skip
-            with read_by_jobs(source, place):
+            with unchanged(source):
                 _fill(counting)
             folder.prepare(source.identity, source.vocabulary)
             ledger.finish(_facts(ledger, settings))
@@ -148,7 +147,7 @@ def ngrams(
 
 
 def _fill(run: _Counting) -> None:
-    ledger, store, settings = run.ledger, run.store, run.settings
+    ledger, store, settings = run.ledger, run.place.store, run.settings
     if ngram_table(1) not in ledger.parts:
         _write_ngrams(run)
     for n in settings.n:
@@ -183,7 +182,7 @@ def _layout(store: Store, settings: NgramSettings) -> KeyLayout:
 def _stretches(run: _Counting) -> list[Stretch]:
     """The store in stretches that the memory holds, or in a stopped run's if those are shorter."""
     ledger = run.ledger
-    at_once = tokens_that_fit(run.store, run.layout, run.memory, run.workers)
+    at_once = tokens_that_fit(run.place.store, run.layout, run.memory, run.workers)
     for name, planned in ledger.facts_of(_Planned).items():
         if planned.tokens_at_once <= at_once:
             at_once = planned.tokens_at_once
@@ -191,16 +190,17 @@ def _stretches(run: _Counting) -> list[Stretch]:
             ledger.forget([name, *ledger.facts_of(_Counted)])
     if not ledger.facts_of(_Planned):
         ledger.finish_part("plan", Part.of({}, _Planned(tokens_at_once=at_once)))
-    return list(cut_store(run.store, run.layout, at_once, ledger.work))
+    return list(cut_store(run.place.store, run.layout, at_once, ledger.work))
 
 
 def _count(run: _Counting, stretches: list[Stretch]) -> tuple[list[Run], NDArray[np.int64]]:
     """The run of each stretch, and how often each id occurs: in memory if there is one stretch, which threads of this
     process then tabulate; else on disk."""
-    work = Work(description="count", unit="tokens", total=run.store.n_tokens)
+    store = run.place.store
+    work = Work(description="count", unit="tokens", total=store.n_tokens)
     if len(stretches) == 1 and run.pool is None:
         with progress_bar(work.description, work.total, work.unit) as bar:
-            counted, id_counts = count_stretch(run.store, stretches[0], run.memory, run.workers)
+            counted, id_counts = count_stretch(store, stretches[0], run.memory, run.workers)
             bar.update(int(id_counts.sum()))
         return [counted], id_counts
     jobs = [

@@ -1,15 +1,14 @@
-"""What a job holds of a store, instead of the open store: where it is, and how it is opened."""
+"""What a job holds of a store: where it is, and how it is opened."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
+from typing import Any, Self
 
 from taskcatalog.errors import InputError
 from taskcatalog.settings import given_or_default
 from taskcatalog.storage import AnyPath
 from taskcatalog.stores.open_store import StoreOptions, open_store
-from taskcatalog.stores.store import Store, unchanged
+from taskcatalog.stores.store import Store
 
 
 @dataclass(frozen=True)
@@ -22,27 +21,24 @@ class StorePlace:
     @classmethod
     def of(cls, store: Store, path: str | AnyPath, options: StoreOptions | None) -> Self:
         """That of a store which was opened so."""
-        return cls(str(path), given_or_default(options, StoreOptions), store.stamp)
+        place = cls(str(path), given_or_default(options, StoreOptions), store.stamp)
+        place.__dict__["store"] = store
+        return place
 
-    def open(self) -> Store:
-        """The store, which each process opens once. Raises InputError where it was changed since the stage began."""
-        if self not in _opened:
-            store = open_store(self.path, self.options)
-            if store.stamp != self.stamp:
-                raise InputError(f"{self.path}: was changed while it was read: give the command again")
-            _opened[self] = store
-        return _opened[self]
+    @cached_property
+    def store(self) -> Store:
+        """The open store, which another process opens once. Raises InputError where it was changed since its stage
+        began."""
+        return _opened(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the open store."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-_opened: dict[StorePlace, Store] = {}
-
-
-@contextmanager
-def read_by_jobs(store: Store, place: StorePlace) -> Iterator[None]:
-    """``unchanged``, and meanwhile jobs in this process get the store itself."""
-    with unchanged(store):
-        _opened[place] = store
-        try:
-            yield
-        finally:
-            _opened.pop(place, None)
+@lru_cache(maxsize=1)
+def _opened(place: StorePlace) -> Store:
+    store = open_store(place.path, place.options)
+    if store.stamp != place.stamp:
+        raise InputError(f"{place.path}: was changed while it was read: give the command again")
+    return store

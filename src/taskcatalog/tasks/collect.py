@@ -55,7 +55,7 @@ class CollectJob(OnePart):
         return self.folder / "work" / f"{self.name}.parquet"
 
     def make(self) -> Part:
-        store = self.place.open()
+        store = self.place.store
         tokens, starts, ends = _tokens(self, store)
         n_windows = np.maximum(ends - starts - self.length + 1, 0)
         offsets = np.arange(n_windows.sum()) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
@@ -73,8 +73,9 @@ class CollectJob(OnePart):
         return finished(self.folder, [self.out], Collected(amount=amount, windows=len(windows)))
 
 
-def collect_jobs(store: Store, place: StorePlace, first: int, last: int, length: int, folder: Path) -> list[CollectJob]:
+def collect_jobs(place: StorePlace, first: int, last: int, length: int, folder: Path) -> list[CollectJob]:
     """The sequences in stretches that depend on the corpus and ``length`` alone; of very long ones, parts."""
+    store = place.store
     at_once, of_one = _IDS_AT_ONCE // length, store.identity.sequence_length
     begins = [0] if of_one <= at_once else range(0, max(1, min(of_one, store.n_tokens)), at_once)
     jobs = []

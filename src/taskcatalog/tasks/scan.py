@@ -21,8 +21,8 @@ from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, give
 from taskcatalog.sizes import memory_budget, sufficient_budget
 from taskcatalog.storage import AnyPath
 from taskcatalog.stores.open_store import StoreOptions, open_store
-from taskcatalog.stores.place import StorePlace, read_by_jobs
-from taskcatalog.stores.store import Store, stretches
+from taskcatalog.stores.place import StorePlace
+from taskcatalog.stores.store import Store, stretches, unchanged
 from taskcatalog.tables.schemas import MEASURES
 from taskcatalog.tasks.asking import ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
@@ -118,16 +118,16 @@ def scan(
     inputs = {"store": source.identity.fingerprint}
     name = found.name
     decided = asdict(settings) | {"label": name.label, "revision": name.revision, "dtype": name.dtype}
-    out_folder = folder.scan(settings.prompt_length, found.name.label)
-    with Ledger.begin(out_folder, STAGE, inputs, decided, stamp=source.stamp, force=force) as ledger:
+    place = folder.scan(settings.prompt_length, found.name.label)
+    with Ledger.begin(place, STAGE, inputs, decided, stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
             scorer = _scorer(source, settings, found, bos_id)
             _advise_on_tokens(source, settings)
             check_length(settings.prompt_length + 1 + settings.bos, scorer.asker.model)
-            place = StorePlace.of(source, store, options)
-            with read_by_jobs(source, place):
+            corpus = StorePlace.of(source, store, options)
+            with unchanged(source):
                 _check_store(source, *sequences, scorer.asker.model)
-                _collect(ledger, source, place, settings, budget - needed.held, pool or Inline())
+                _collect(ledger, corpus, settings, budget - needed.held, pool or Inline())
                 _score(ledger, scorer, settings, pool)
                 _describe(ledger, source, found.name, budget - needed.held)
             folder.prepare(source.identity, source.vocabulary)
@@ -190,10 +190,10 @@ def _advise_on_bos(store: Store, found: FoundModel) -> None:
         note(f"the tokenizer puts id {bos_id} in front of every text: --bos yes asks the model as it was trained")
 
 
-def _collect(ledger: Ledger, store: Store, place: StorePlace, settings: ScanSettings, memory: int, pool: Pool) -> None:
-    length = settings.prompt_length + 1
+def _collect(ledger: Ledger, place: StorePlace, settings: ScanSettings, memory: int, pool: Pool) -> None:
+    store, length = place.store, settings.prompt_length + 1
     first, last = _sequences(store, settings)
-    jobs = collect_jobs(store, place, first, last, length, ledger.folder)
+    jobs = collect_jobs(place, first, last, length, ledger.folder)
     # Of stretches of other sizes, as another version cut them.
     others = ledger.facts_of(Collected).keys() - {part_name(job.name, 0) for job in jobs}
     if others and "prompts" not in ledger.parts:

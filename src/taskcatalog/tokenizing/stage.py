@@ -119,24 +119,26 @@ def tokenize(
         return TokenStore(tokens)
     largest = MAX_DOCUMENT if max_document is None else parse_size(max_document)
     found = find_sources([sources] if isinstance(sources, str | Path) else sources, follow_links)
-    whole = [locate(source.name) for source in found if source.kind in ("mds", "dataset")]
-    check_apart(out, whole, (locate(source.name) for source in found if source.kind not in ("mds", "dataset")))
+    _check_apart(out, found)
     vocabulary = Vocabulary.read(find_tokenizer(tokenizer))
     end_of_text = _end_of_text(vocabulary, settings)
     inputs = {"tokenizer": vocabulary.sha256, "sources": _description(found)}
-    described = _described(settings, largest)
-    with to.begin(_STAGE, inputs, described, stamp=_stamp(found), force=force) as ledger:
+    with to.begin(_STAGE, inputs, _described(settings, largest), stamp=_stamp(found), force=force) as ledger:
         if not ledger.complete:
             streams = _streams(found, vocabulary.path, to, settings, largest, end_of_text)
             used = _run(ledger, streams, vocabulary, engine, workers, pool or Processes(workers))
             parts = list(ledger.facts_of(Tokenized).values())
             _check_documents(ledger, parts)
-            _say_skipped(parts)
-            _say_doubtful(parts, settings)
+            _say_left_out(parts, settings)
             keep_tokenizer(ledger, vocabulary, to)
             ledger.finish(_facts(ledger, parts, end_of_text, used))
         to.publish(ledger)
     return TokenStore(locate(out))
+
+
+def _check_apart(out: str | AnyPath, sources: list[Source]) -> None:
+    whole = [locate(source.name) for source in sources if source.kind in ("mds", "dataset")]
+    check_apart(out, whole, (locate(source.name) for source in sources if source.kind not in ("mds", "dataset")))
 
 
 def _described(settings: TokenizeSettings, max_document: int) -> dict[str, Any]:
@@ -212,13 +214,11 @@ def _check_documents(ledger: Ledger, parts: list[Tokenized]) -> None:
         raise InputError("the sources hold no document: give files with text")
 
 
-def _say_skipped(parts: list[Tokenized]) -> None:
+def _say_left_out(parts: list[Tokenized], settings: TokenizeSettings) -> None:
     if skipped := sum(part.skipped for part in parts):
         first = next(part.problems[0] for part in parts if part.problems)
         note(f"{skipped:,} documents or files could not be read and were left out, the first of them: {first}")
 
-
-def _say_doubtful(parts: list[Tokenized], settings: TokenizeSettings) -> None:
     n_documents = sum(part.documents for part in parts)
     if missing := sum(part.without_meta for part in parts):
         which = "no document has" if missing == n_documents else f"{missing:,} of {n_documents:,} documents do not have"
