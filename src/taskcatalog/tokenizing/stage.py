@@ -127,8 +127,7 @@ def tokenize(
         if not ledger.complete:
             streams = _streams(found, vocabulary.path, to, settings, largest, end_of_text)
             used = _run(ledger, streams, vocabulary, engine, workers, pool or Processes(workers))
-            parts = list(ledger.facts_of(Tokenized).values())
-            _check_documents(ledger, parts)
+            parts = _checked_parts(ledger)
             _say_left_out(parts, settings)
             keep_tokenizer(ledger, vocabulary, to)
             ledger.finish(_facts(ledger, parts, end_of_text, used))
@@ -208,17 +207,19 @@ def _stamp(sources: list[Source]) -> str:
     return digest_of([source.changed for source in sources])
 
 
-def _check_documents(ledger: Ledger, parts: list[Tokenized]) -> None:
+def _checked_parts(ledger: Ledger) -> list[Tokenized]:
+    """What is known of all parts. Raises InputError where no document is in them."""
+    parts = list(ledger.facts_of(Tokenized).values())
     if not any(part.documents for part in parts):
         ledger.forget(list(ledger.parts))
         raise InputError("the sources hold no document: give files with text")
+    return parts
 
 
 def _say_left_out(parts: list[Tokenized], settings: TokenizeSettings) -> None:
     if skipped := sum(part.skipped for part in parts):
         first = next(part.problems[0] for part in parts if part.problems)
         note(f"{skipped:,} documents or files could not be read and were left out, the first of them: {first}")
-
     n_documents = sum(part.documents for part in parts)
     if missing := sum(part.without_meta for part in parts):
         which = "no document has" if missing == n_documents else f"{missing:,} of {n_documents:,} documents do not have"
