@@ -14,8 +14,9 @@ import numpy as np
 
 import taskcatalog as tc
 from taskcatalog.lm.prefix_tree import prefix_tree
+from taskcatalog.stores.place import StorePlace
 from taskcatalog.stores.store import Store
-from taskcatalog.tasks.collect import collect_part, collect_parts, merge_collected, prompts_schema
+from taskcatalog.tasks.collect import collect_jobs, merge_collected, prompts_schema
 from taskcatalog.tasks.prompts import distinct_rows, ids_of, n_parts, read_part
 
 _LENGTH = 5
@@ -38,12 +39,13 @@ def main() -> None:
 
 
 def count(store: Store, n_sequences: int, confident: float, folder: Path) -> None:
-    parts = collect_parts(store, 0, n_sequences, _LENGTH, folder)
-    n_tokens = sum(collect_part(part).amount for part in parts.values())
+    place = StorePlace.of(store, store.path, None)
+    jobs = collect_jobs(place, 0, n_sequences, _LENGTH, folder)
+    n_tokens = sum(job.make().amount for job in jobs)
     prompts = folder / "prompts.parquet"
-    collected = [part.out for part in parts.values()]
+    collected = [job.out for job in jobs]
     n_prompts = merge_collected(collected, prompts_schema(_LENGTH, store.identity.id_dtype), prompts, _MEMORY)
-    disk = sum(path.stat().st_size for path in folder.iterdir())
+    disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     bits = (store.identity.vocabulary_size - 1).bit_length()
     generator = np.random.default_rng(0)
     long = short = 0

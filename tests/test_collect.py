@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import taskcatalog as tc
+from taskcatalog.stores.place import StorePlace
 from taskcatalog.tasks import collect
 
 
@@ -15,10 +16,12 @@ def test_prompts_of_long_sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Sequences of 50, cut every few ids or not at all: each prompt with its count and its first place."""
     tokens = np.minimum(np.random.default_rng(0).geometric(0.4, 190), 9)
     tokens.astype("<u2").tofile(tmp_path / "flat.bin")
-    store = tc.open_store(tmp_path / "flat.bin", tc.StoreOptions(sequence_length=50))
+    options = tc.StoreOptions(sequence_length=50)
+    store = tc.open_store(tmp_path / "flat.bin", options)
+    place = StorePlace.of(store, tmp_path / "flat.bin", options)
     monkeypatch.setattr(collect, "_IDS_AT_ONCE", at_once)
-    parts = collect.collect_parts(store, 0, store.n_sequences, 3, tmp_path)
-    done = [collect.collect_part(part) for part in parts.values()]
+    jobs = collect.collect_jobs(place, 0, store.n_sequences, 3, tmp_path)
+    done = [job.make().facts_as(collect.Collected) for job in jobs]
     expected: dict[tuple[int, ...], list[int]] = {}
     for sequence in range(4):
         row = tokens[50 * sequence : 50 * (sequence + 1)].tolist()
@@ -26,7 +29,7 @@ def test_prompts_of_long_sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             expected.setdefault(tuple(row[i : i + 3]), []).append((sequence << 32) + i)
     schema = collect.prompts_schema(3, store.identity.id_dtype)
     out = tmp_path / "prompts.parquet"
-    collect.merge_collected([part.out for part in parts.values()], schema, out, 1 << 28)
+    collect.merge_collected([job.out for job in jobs], schema, out, 1 << 28)
     found = [tuple(row.values()) for row in pq.read_table(out).to_pylist()]
     assert found == [(*prompt, len(places), min(places)) for prompt, places in sorted(expected.items())]
-    assert sum(part.facts["windows"] for part in done) == sum(map(len, expected.values()))
+    assert sum(facts.windows for facts in done) == sum(map(len, expected.values()))

@@ -26,7 +26,7 @@ from taskcatalog.counting import kernels, runs, tables
 from taskcatalog.counting.count import count_stretch, cut_store
 from taskcatalog.counting.keys import KeyLayout, high_and_low
 from taskcatalog.counting.runs import MemoryRun, StoredRun
-from taskcatalog.counting.tables import table_parts, write_tables, write_unigrams
+from taskcatalog.counting.tables import table_jobs, write_unigrams
 from taskcatalog.errors import ConflictError, SettingsError
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.storage import AnyPath
@@ -102,13 +102,12 @@ def tables_of(
     layout = KeyLayout(n, store.vocabulary_size)
     found, id_counts = [], np.zeros(store.vocabulary_size, np.int64)
     for i, stretch in enumerate(cut_store(store, layout, at_once, folder)):
-        run, counts = count_stretch(stretch, memory, workers)
+        run, counts = count_stretch(store, stretch, memory, workers)
         run.write(stretch.folder)
         found.append(StoredRun(layout, stretch.folder) if i % 2 else run)
         id_counts += counts
-    parts = table_parts(id_counts, layout, range(2, n + 1), found, folder, memory)
-    for part in parts.values():
-        write_tables(replace(part, rows_at_once=rows_at_once))
+    for job in table_jobs(id_counts, layout, range(2, n + 1), found, folder, memory):
+        replace(job, rows_at_once=rows_at_once).make()
     write_unigrams(id_counts, folder / "unigrams/0.parquet")
     names = ["unigrams", *(name(k) for k in range(2, n + 1) for name in (ngram_table, prefix_table))]
     return {
@@ -225,9 +224,9 @@ def test_entropies_are_those_of_real_counts(tmp_path: Path) -> None:
     starts = np.minimum(np.arange(3_001), 3_000) // 30 * 30
     rows = np.array([0, 3_000])
     run = MemoryRun(layout, starts, np.arange(3_000, dtype=np.uint32), counts, rows, rows[:1])
-    [part] = table_parts(np.ones(3_000, np.int64), layout, [2], [run], tmp_path, 0).values()
-    write_tables(part)
-    found = pq.read_table(part.file(prefix_table(2)))["entropy"].to_numpy()
+    [job] = table_jobs(np.ones(3_000, np.int64), layout, [2], [run], tmp_path, 0)
+    job.make()
+    found = pq.read_table(job.file(prefix_table(2)))["entropy"].to_numpy()
     shares = counts.reshape(-1, 30) / counts.reshape(-1, 30).astype(np.float64).sum(1, keepdims=True)
     np.testing.assert_allclose(found, -(shares * np.log(shares)).sum(1), rtol=2e-7)
 

@@ -13,9 +13,12 @@ from helpers import tree
 from taskcatalog.errors import ConflictError, InputError
 from taskcatalog.runs.files import folder_locked, write_signed
 from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.parts import Facts
+from taskcatalog.runs.parts import finished as part_with
 from taskcatalog.runs.stage import Stage
 
 STAGE = Stage("stage", ("[a-z]", "files/[a-z]"))
+KNOWN = {"kind": "Facts", "facts": {"amount": 1, "is_last": True}}
 
 
 def begin(folder: Path, settings: dict[str, object] | None = None, force: bool = False) -> Ledger:
@@ -26,7 +29,7 @@ def add_part(ledger: Ledger, name: str, content: str = "content") -> Path:
     path = ledger.folder / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)
-    ledger.finish_part(name, [path], {"amount": 1})
+    ledger.finish_part(name, part_with(ledger.folder, [path], Facts(amount=1)))
     return path
 
 
@@ -336,10 +339,12 @@ def test_a_setting_that_a_ledger_does_not_know_is_its_default(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("parts", {"a": {"files": {"../../secret": {"bytes": 1, "sha256": "", "xxh3": ""}}, "facts": {}}}),
-        ("parts", {"a": {"files": {"/etc/passwd": {"bytes": 1, "sha256": "", "xxh3": ""}}, "facts": {}}}),
-        ("parts", {"a": {"files": {"a": {"bytes": "1"}}, "facts": {}}}),
-        ("parts", {"a": {"files": ["a"], "facts": {}}}),
+        ("parts", {"a": KNOWN | {"files": {"../../secret": {"bytes": 1, "sha256": "", "xxh3": ""}}}}),
+        ("parts", {"a": KNOWN | {"files": {"/etc/passwd": {"bytes": 1, "sha256": "", "xxh3": ""}}}}),
+        ("parts", {"a": KNOWN | {"files": {"a": {"bytes": "1"}}}}),
+        ("parts", {"a": KNOWN | {"files": ["a"]}}),
+        ("parts", {"a": KNOWN | {"files": {}, "facts": {"amount": "1", "is_last": True}}}),
+        ("parts", {"a": {"files": {}, "facts": KNOWN["facts"]}}),
         ("parts", {"a": []}),
         ("parts", 5),
         ("settings", []),

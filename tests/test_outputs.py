@@ -14,7 +14,7 @@ from helpers import answer, invoke, refusal, tree
 from taskcatalog.errors import ConflictError, DiskFullError, InputError
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.outputs import check_result_file
-from taskcatalog.runs.parts import describe
+from taskcatalog.runs.parts import Facts, Part, describe, finished
 from taskcatalog.runs.stage import Stage
 from taskcatalog.stores.store import unchanged
 from taskcatalog.tables.ngrams import ngrams
@@ -213,8 +213,8 @@ def test_a_flat_file_is_replaced_and_brought_back(tmp_path: Path, is_renamed: bo
         for name in ("00000.ids", "whole"):
             ledger.work.mkdir(exist_ok=True)
             shutil.copy(tmp_path / "b.bin", ledger.work / name)
-        ledger.finish_part("00000", [ledger.work / "00000.ids"], {"amount": 1_000})
-        ledger.finish_part("whole", [], {}, elsewhere={"../out.bin": describe(ledger.work / "whole")})
+        ledger.finish_part("00000-00000", finished(folder, [ledger.work / "00000.ids"], Facts(amount=1_000)))
+        ledger.finish_part("whole", Part.of({"../out.bin": describe(ledger.work / "whole")}, Facts()))
         if is_renamed:
             (ledger.work / "whole").rename(out)
     assert "was made differently" in refusal(*make_a)

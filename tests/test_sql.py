@@ -24,6 +24,7 @@ from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.counting.stage import STAGE
 from taskcatalog.errors import TaskcatalogError
 from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.parts import Facts, Part
 
 SHARED_STATEMENTS = Path(__file__).parents[2] / "shared/web/hostile_sql.txt"
 HOSTILE = Path(__file__).with_name("hostile.sql").read_text().splitlines()
@@ -456,7 +457,7 @@ def test_tables_that_are_made_anew_while_a_catalog_is_open(catalog: Path, made: 
 def test_a_stage_that_is_not_finished_says_so(catalog: Path) -> None:
     inputs = {"store": tc.Catalog(catalog).identity.fingerprint}
     with Ledger.begin(catalog / "ngrams", STAGE, inputs, {"n": [2]}, force=True) as ledger:
-        ledger.finish_part("count", [], {"amount": 1})
+        ledger.finish_part("count", Part.of({}, Facts(amount=1)))
     for name in ("bigrams", "top_bigrams"):
         said = refusal("sql", catalog, f"FROM {name}")
         assert f"table {name} is not there yet: {catalog}/ngrams: is not finished" in said

@@ -38,8 +38,14 @@ def folder(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("--help", set()),
         ("ngrams --help", set()),
-        ("tokenize a.txt --out new-store --tokenizer DATA --quiet", {"numpy", "orjson", "pyarrow", "tokenizers", "tqdm"}),
-        ("ngrams store --out new-catalog --quiet", {"numpy", "pyarrow", "tokenizers", "tqdm", "numba", "duckdb", "yaml"}),
+        (
+            "tokenize a.txt --out new-store --tokenizer DATA --quiet",
+            {"numpy", "orjson", "pyarrow", "tokenizers", "tqdm"},
+        ),
+        (
+            "ngrams store --out new-catalog --quiet",
+            {"numpy", "pyarrow", "tokenizers", "tqdm", "numba", "duckdb", "yaml"},
+        ),
         ("sql catalog SELECT+1", {"numpy", "pyarrow", "duckdb", "tqdm", "tokenizers"}),
         ("complete catalog import", {"numpy", "pyarrow", "duckdb", "tqdm", "tokenizers", "pandas"}),
     ],

@@ -14,6 +14,7 @@ import taskcatalog as tc
 from helpers import library_texts, tree, write_jsonl
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.parts import Facts, Part
 from taskcatalog.storage import AnyPath, upload
 from taskcatalog.stores import id_file
 from taskcatalog.stores.formats import FORMATS
@@ -346,7 +347,7 @@ def test_damaged_remote_stores(demo_data: Path, tmp_path: Path, remote: UPath) -
     with pytest.raises(InputError, match=r"memory://.*store/ledger.json: is not as it was written"):
         tc.open_store(name)
     with Ledger.begin(tmp_path / "begun", STAGE, {}, {}) as begun:
-        begun.finish_part("a", [], {"amount": 1})
+        begun.finish_part("a", Part.of({}, Facts(amount=1)))
     ledger.write_bytes((tmp_path / "begun/ledger.json").read_bytes())
     with pytest.raises(InputError, match=r"memory://.*store: is not finished"):
         tc.open_store(name)

@@ -10,6 +10,7 @@ import taskcatalog as tc
 from helpers import tree
 from taskcatalog.embedded.pipeline import DATA
 from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.parts import Facts, Part
 from taskcatalog.tasks.scan import STAGE
 
 TEXT = "import os\nimport sys\nfor name in os.listdir(sys.path[0]):\n    print(name)\n"
@@ -100,5 +101,5 @@ def test_an_unfinished_stage(made: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(made / "catalog", tmp_path / "c")
     inputs = {"store": tc.Catalog(copy).identity.fingerprint}
     with Ledger.begin(copy / "scan_2/one", STAGE, inputs, {"label": "one", "prompt_length": 2}) as ledger:
-        ledger.finish_part("collect-0", [], {"amount": 1})
+        ledger.finish_part("collect-0", Part.of({}, Facts(amount=1)))
     assert tc.verify(copy) == [f"{copy}/scan_2/one: is not finished: run its command again"]

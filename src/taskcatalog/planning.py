@@ -23,7 +23,7 @@ from taskcatalog.counting.count import Stretch, count_stretch, least_memory, tok
 from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import Grams, MemoryRun, merge
 from taskcatalog.counting.stage import NgramSettings
-from taskcatalog.counting.tables import table_parts, write_tables
+from taskcatalog.counting.tables import table_jobs
 from taskcatalog.errors import SettingsError
 from taskcatalog.settings import POSITIVE, Between, Settings, checked, given_or_default
 from taskcatalog.sizes import MOST_WORKERS, check_memory, memory_budget, peak_memory, sufficient_budget, worker_count
@@ -32,6 +32,7 @@ from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.stores.open_store import StoreOptions, open_store
 from taskcatalog.stores.store import Sequences, Store
 from taskcatalog.tables.names import above_count, ngram_table, prefix_table
+from taskcatalog.tables.tabulated import Tabulated
 from taskcatalog.tokenizing.encoders import choose_engine, make_encoder
 from taskcatalog.vocabulary import Vocabulary
 
@@ -194,17 +195,17 @@ class _Counted:
 def _count(sample: _Sample, n_sequences: int, settings: NgramSettings, layout: KeyLayout, folder: Path) -> _Counted:
     workers = worker_count(None)
     started = time.perf_counter()
-    stretch = Stretch(store=sample, first=0, last=n_sequences, layout=layout, folder=folder)
-    run, id_counts = count_stretch(stretch, memory_budget(None), workers)
+    stretch = Stretch(first=0, last=n_sequences, layout=layout, folder=folder)
+    run, id_counts = count_stretch(sample, stretch, memory_budget(None), workers)
     counted = time.perf_counter()
     ns = [n for n in settings.n if n > 1]
     rows: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    for part in table_parts(id_counts, layout, ns, [run], folder, 1 << 30).values():
-        done = write_tables(part)
-        rows.update({name: number for name, number in done.facts.items() if name != "first_id"})
-        for path in done.files:
-            sizes[path.parent.name] += path.stat().st_size
+    for job in table_jobs(id_counts, layout, ns, [run], folder, 1 << 30):
+        part = job.make()
+        rows.update(part.facts_as(Tabulated).rows)
+        for name, described in part.files.items():
+            sizes[name.partition("/")[0]] += described["bytes"]
     return _Counted(run, counted - started, time.perf_counter() - counted, dict(rows), dict(sizes))
 
 

@@ -18,6 +18,7 @@ from taskcatalog.runs.ledger import Ledger
 from taskcatalog.sizes import worker_count
 from taskcatalog.tables.names import id_columns
 from taskcatalog.tables.parquet import numpy_column
+from taskcatalog.tables.tabulated import Tabulated
 
 _GROUPS_AT_ONCE = 8
 _Lookup: TypeAlias = Callable[[], tuple[slice, NDArray[np.uint64]]]
@@ -68,9 +69,9 @@ def _reading(path: Path) -> Iterator[None]:
 def open_sorted(stage: Ledger, name: str, n: int) -> "SortedTable":
     """A table of n-grams of a finished stage."""
     files = sorted(
-        (stage.folder / file, int(part.facts.get("first_id", 0)))
-        for part in stage.parts.values()
-        for file in part.files
+        (stage.folder / file, facts.first_id)
+        for part, facts in stage.facts_of(Tabulated).items()
+        for file in stage.parts[part].files
         if file == f"{name}.parquet" or file.startswith(f"{name}/")
     )
     return SortedTable([path for path, _ in files], [first_id for _, first_id in files], n)

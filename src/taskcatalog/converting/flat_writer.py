@@ -12,14 +12,16 @@ from typing import Any
 
 from taskcatalog.converting.pieces import Piece, cut_into_pieces, sequences_in_piece, tokens_of_one_length
 from taskcatalog.errors import ConflictError, SettingsError
+from taskcatalog.runs.driver import Work, run_jobs
 from taskcatalog.runs.files import move_files, written_atomically
+from taskcatalog.runs.jobs import OnePart, Pool
 from taskcatalog.runs.ledger import Ledger
-from taskcatalog.runs.local import PartResult, Work, run_parts
-from taskcatalog.runs.parts import describe, problem_of
+from taskcatalog.runs.parts import Facts, Part, describe, finished, problem_of
 from taskcatalog.runs.replaced import Replaced
 from taskcatalog.runs.stage import Stage, ledger_beside
 from taskcatalog.storage import AnyPath, is_remote, locate
-from taskcatalog.stores.store import Store, unchanged
+from taskcatalog.stores.place import StorePlace
+from taskcatalog.stores.store import unchanged
 
 _STAGE = Stage("convert", ())
 _WHOLE = "whole"
@@ -27,30 +29,46 @@ _WHOLE = "whole"
 _COPIED_AT_ONCE = 8 << 20
 
 
-@dataclass(frozen=True)
-class _Part:
+@dataclass(frozen=True, kw_only=True)
+class _Ids(OnePart):
+    """A job: the ids of a piece, in a file of their own."""
+
+    name: str
     piece: Piece
-    file: Path
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        return self.folder / f"work/{self.name}.ids"
+
+    def make(self) -> Part:
+        ids = self.piece.store.identity.id_dtype.newbyteorder("<")
+        n_tokens = 0
+        with written_atomically(self.file) as temporary, temporary.open("wb") as file:
+            for sequences in self.piece.read_as_one_stream():
+                file.write(sequences.tokens.astype(ids).tobytes())
+                n_tokens += len(sequences.tokens)
+        return finished(self.folder, [self.file], Facts(amount=n_tokens))
 
 
 def write_flat(
-    store: Store, out: str | AnyPath, inputs: Mapping[str, Any], workers: int, force: bool
+    place: StorePlace, out: str | AnyPath, inputs: Mapping[str, Any], pool: Pool, force: bool
 ) -> dict[str, int]:
     """Writes the file ``out``; returns how many tokens and sequences it holds.
 
     Raises ConflictError where ``out`` is another file, InputError where sequences have unequal lengths.
     """
-    place = locate(out)
-    if is_remote(place):
+    store, target = place.store, locate(out)
+    if is_remote(target):
         raise SettingsError(f"{out}: a flat file is written here: give a local path, or use --format mds")
-    file = Path(str(place))
+    file = Path(str(target))
     folder = Path(str(ledger_beside(file)))
     if file.exists() and not Ledger.exists(folder):
         raise ConflictError(f"{file}: is there and taskcatalog did not write it: choose another output file")
     with Ledger.begin(folder, _STAGE, inputs, {"format": "flat"}, stamp=store.stamp, force=force) as ledger:
         _check_file(ledger, file, force)
         if not ledger.complete:
-            _fill(ledger, store, file, workers)
+            _fill(ledger, place, file, pool)
             ledger.finish({"tokens": tokens_of_one_length(store), "sequences": store.n_sequences, "dropped_tokens": 0})
     return dict(ledger.facts)
 
@@ -67,30 +85,21 @@ def _check_file(ledger: Ledger, file: Path, force: bool) -> None:
     ledger.forget(ledger.parts)
 
 
-def _fill(ledger: Ledger, store: Store, file: Path, workers: int) -> None:
-    pieces = cut_into_pieces(store, store.n_sequences, sequences_in_piece(store))
-    parts = {name: _Part(piece, ledger.work / f"{name}.ids") for name, piece in pieces.items()}
+def _fill(ledger: Ledger, place: StorePlace, file: Path, pool: Pool) -> None:
+    store = place.store
+    pieces = cut_into_pieces(place, store.n_sequences, sequences_in_piece(store))
+    jobs = [_Ids(name=name, piece=piece, folder=ledger.folder) for name, piece in pieces.items()]
     work = Work(description="convert", unit="tokens", total=tokens_of_one_length(store))
     with unchanged(store):
-        run_parts(ledger, parts, _write_part, work, workers)
+        run_jobs(ledger, jobs, pool, work)
     whole = ledger.work / "whole"
     if _WHOLE in ledger.parts and not whole.exists() and problem_of(file, *ledger.parts[_WHOLE].files.values()):
         ledger.forget([_WHOLE])
     if _WHOLE not in ledger.parts:
-        _join([part.file for part in parts.values()], whole)
-        ledger.finish_part(_WHOLE, [], {}, elsewhere={f"../{file.name}": describe(whole)})
+        _join([job.file for job in jobs], whole)
+        ledger.finish_part(_WHOLE, Part.of({f"../{file.name}": describe(whole)}, Facts()))
     if whole.exists():
         move_files([(whole, file)])
-
-
-def _write_part(part: _Part) -> PartResult:
-    ids = part.piece.store.identity.id_dtype.newbyteorder("<")
-    n_tokens = 0
-    with written_atomically(part.file) as temporary, temporary.open("wb") as file:
-        for sequences in part.piece.read_as_one_stream():
-            file.write(sequences.tokens.astype(ids).tobytes())
-            n_tokens += len(sequences.tokens)
-    return PartResult(files=[part.file], amount=n_tokens)
 
 
 def _join(files: Iterable[Path], out: Path) -> None:

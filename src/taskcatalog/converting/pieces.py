@@ -8,6 +8,7 @@ import numpy as np
 
 from taskcatalog.errors import InputError
 from taskcatalog.stores.mds import MdsStore
+from taskcatalog.stores.place import StorePlace
 from taskcatalog.stores.sequence_range import SequenceRange, typical_length
 from taskcatalog.stores.store import Sequences, Store
 
@@ -20,9 +21,13 @@ _LARGEST_PIECE = 1 << 27
 class Piece:
     """Sequences ``first`` to ``stop``, the last excluded."""
 
-    store: Store
+    place: StorePlace
     first: int
     stop: int
+
+    @property
+    def store(self) -> Store:
+        return self.place.store
 
     def read(self) -> Iterator[Sequences]:
         """All of it, in ranges that memory holds. Raises InputError for an id beyond the vocabulary."""
@@ -40,10 +45,10 @@ class Piece:
             yield sequences
 
 
-def cut_into_pieces(store: Store, n_sequences: int, at_once: int) -> dict[str, Piece]:
+def cut_into_pieces(place: StorePlace, n_sequences: int, at_once: int) -> dict[str, Piece]:
     """The first ``n_sequences`` in pieces of ``at_once``, by name, in order."""
     cuts = [*range(0, n_sequences, at_once), n_sequences]
-    return {f"{i:05d}": Piece(store, first, stop) for i, (first, stop) in enumerate(pairwise(cuts))}
+    return {f"{i:05d}": Piece(place, first, stop) for i, (first, stop) in enumerate(pairwise(cuts))}
 
 
 def sequences_in_piece(store: Store) -> int:

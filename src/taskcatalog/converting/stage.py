@@ -7,7 +7,7 @@ where it is shorter, and the facts say how many tokens that were. A flat file ta
 Left out: making sequences of another length from an MDS set, whose samples are its sequences.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,12 +28,16 @@ from taskcatalog.converting.mds_writer import (
 from taskcatalog.converting.pieces import Piece, cut_into_pieces, tokens_left_over
 from taskcatalog.errors import SettingsError
 from taskcatalog.runs.destination import Destination, check_apart, destination
-from taskcatalog.runs.local import PartResult, Work, run_parts
+from taskcatalog.runs.driver import Work, run_jobs
+from taskcatalog.runs.jobs import OnePart, Pool
+from taskcatalog.runs.parts import Facts, Part, finished
+from taskcatalog.runs.pools import Threads
 from taskcatalog.runs.stage import NUMBER, Stage
 from taskcatalog.settings import Between, Settings
 from taskcatalog.sizes import worker_count
 from taskcatalog.storage import AnyPath
 from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.place import StorePlace
 from taskcatalog.stores.sequence_range import typical_length
 from taskcatalog.stores.store import Sequences, Store, unchanged
 
@@ -68,8 +72,15 @@ class ConvertSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Folder:
-    """A part: one sub-directory of shards."""
+class _Sharded(Facts):
+    """Of a sub-directory of shards."""
+
+    sequences: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Folder(OnePart):
+    """A job: one sub-directory of shards."""
 
     name: str
     piece: Piece
@@ -85,6 +96,21 @@ class _Folder:
         """Its index, until all is done: sub-directories with one would be taken for a whole set."""
         return self.to.folder / f"work/{self.name}.json"
 
+    def make(self) -> Part:
+        n_tokens = n_sequences = 0
+
+        def counted() -> Iterator[Sequences]:
+            nonlocal n_tokens, n_sequences
+            for sequences in self.piece.read():
+                n_tokens += len(sequences.tokens)
+                n_sequences += len(sequences.ends)
+                yield sequences
+
+        entries = write_shards(self.folder, counted(), self.layout)
+        write_index(self.waiting_index, entries)
+        shards = [self.folder / shard_file(entry) for entry in entries]
+        return self.to.finished(shards, _Sharded(amount=n_tokens, sequences=n_sequences), keep=[self.waiting_index])
+
 
 def convert(
     store: str | AnyPath,
@@ -94,24 +120,27 @@ def convert(
     options: StoreOptions | None = None,
     staging: str | Path | None = None,
     workers: int | None = None,
+    pool: Pool | None = None,
     force: bool = False,
 ) -> dict[str, int]:
     """Writes a store to ``out`` in another format; returns how many tokens and sequences were written.
 
     ``dropped_tokens`` are those of a last, partial sequence that MDS does not take. ``out`` may be a URL for
     ``mds``; then ``staging`` is a folder for what is not uploaded yet, by default in the user's
-    cache. The same call again goes on where it was stopped, or does nothing.
+    cache. The same call again goes on where it was stopped, or does nothing. ``pool`` does the work in place of
+    ``workers`` threads.
 
     Raises InputError for a store that cannot be read, or whose sequences have unequal lengths where the format
     cannot say so; ConflictError where ``out`` holds something else (``force`` replaces another run's output).
     """
-    workers = worker_count(workers)
+    pool = pool or Threads(worker_count(workers))
     source = open_store(store, options)
+    place = StorePlace.of(source, store, options)
     check_apart(out, [source.path])
     if settings.format == "flat":
-        return write_flat(source, out, _inputs(source), workers, force)
+        return write_flat(place, out, _inputs(source), pool, force)
     to = destination(out, staging)
-    return _write_mds(source, to, _layout(source, settings), workers, force)
+    return _write_mds(place, to, _layout(source, settings), pool, force)
 
 
 def _inputs(store: Store) -> dict[str, Any]:
@@ -130,54 +159,41 @@ def _layout(store: Store, settings: ConvertSettings) -> MdsLayout:
     )
 
 
-def _write_mds(store: Store, to: Destination, layout: MdsLayout, workers: int, force: bool) -> dict[str, int]:
+def _write_mds(place: StorePlace, to: Destination, layout: MdsLayout, pool: Pool, force: bool) -> dict[str, int]:
+    store = place.store
     settings = {"compression": layout.compression, "hashes": layout.hashes, "size_limit": layout.size_limit}
     settings = {"format": "mds", **settings}
     with to.begin(STAGE, _inputs(store), settings, stamp=store.stamp, force=force) as ledger:
         if not ledger.complete:
             dropped = tokens_left_over(store)
-            folders = _folders(store, store.n_sequences - (dropped > 0), to, layout)
+            folders = _folders(place, store.n_sequences - (dropped > 0), to, layout)
             work = Work(description="convert", unit="tokens", total=store.n_tokens - dropped)
             with unchanged(store):
-                run_parts(ledger, folders, _write_folder, work, workers)
+                run_jobs(ledger, folders, pool, work)
+            written = ledger.facts_of(_Sharded).values()
             facts = {
-                "tokens": sum(ledger.parts[name].facts["amount"] for name in folders),
-                "sequences": sum(ledger.parts[name].facts["sequences"] for name in folders),
+                "tokens": sum(one.amount for one in written),
+                "sequences": sum(one.sequences for one in written),
                 "dropped_tokens": dropped,
             }
-            ledger.finish_part("index", _write_indexes(folders, to.folder), {})
+            ledger.finish_part("index", finished(to.folder, _write_indexes(folders, to.folder), Facts()))
             ledger.finish(facts)
         to.publish(ledger)
     return dict(ledger.facts)
 
 
-def _folders(store: Store, n_sequences: int, to: Destination, layout: MdsLayout) -> dict[str, _Folder]:
+def _folders(place: StorePlace, n_sequences: int, to: Destination, layout: MdsLayout) -> list[_Folder]:
     """The sequences in groups that fill whole shards, where they have one length."""
-    in_shard = layout.samples_in_shard(typical_length(store))
+    in_shard = layout.samples_in_shard(typical_length(place.store))
     n_shards = min(max(1, n_sequences // (in_shard * _FOLDERS)), _SHARDS_IN_FOLDER)
-    pieces = cut_into_pieces(store, n_sequences, n_shards * in_shard)
-    return {name: _Folder(name=name, piece=piece, layout=layout, to=to) for name, piece in pieces.items()}
+    pieces = cut_into_pieces(place, n_sequences, n_shards * in_shard)
+    return [_Folder(name=name, piece=piece, layout=layout, to=to) for name, piece in pieces.items()]
 
 
-def _write_folder(part: _Folder) -> PartResult:
-    counts = {"tokens": 0, "sequences": 0}
-
-    def counted() -> Iterator[Sequences]:
-        for sequences in part.piece.read():
-            counts["tokens"] += len(sequences.tokens)
-            counts["sequences"] += len(sequences.ends)
-            yield sequences
-
-    entries = write_shards(part.folder, counted(), part.layout)
-    write_index(part.waiting_index, entries)
-    shards = [part.folder / shard_file(entry) for entry in entries]
-    return part.to.finished(shards, counts["tokens"], {"sequences": counts["sequences"]}, keep=[part.waiting_index])
-
-
-def _write_indexes(folders: Mapping[str, _Folder], out: Path) -> list[Path]:
+def _write_indexes(folders: Sequence[_Folder], out: Path) -> list[Path]:
     """The index of all shards first: whoever finds one of a sub-directory finds that one too."""
-    indexes = {name: read_index(part.waiting_index) for name, part in folders.items()}
-    write_index(out / INDEX, [entry for name, entries in indexes.items() for entry in moved_up(entries, name)])
-    for name, entries in indexes.items():
-        write_index(folders[name].folder / INDEX, entries)
-    return [out / INDEX, *(part.folder / INDEX for part in folders.values())]
+    indexes = [(folder, read_index(folder.waiting_index)) for folder in folders]
+    write_index(out / INDEX, [entry for folder, entries in indexes for entry in moved_up(entries, folder.name)])
+    for folder, entries in indexes:
+        write_index(folder.folder / INDEX, entries)
+    return [out / INDEX, *(folder.folder / INDEX for folder in folders)]

@@ -39,9 +39,8 @@ _MOST_SCRATCH = 1 << 26
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """Sequences ``first`` to ``last``, the last excluded, and where their run goes if it goes to disk."""
+    """Sequences ``first`` to ``last`` of a store, the last excluded, and where their run goes if it goes to disk."""
 
-    store: Store
     first: int
     last: int
     layout: KeyLayout
@@ -89,24 +88,26 @@ def cut_store(store: Store, layout: KeyLayout, at_once: int, folder: Path) -> It
         for begin, end in pairwise([*begins, None]):
             assert begin is not None
             own = folder / f"run-{first:010d}-{begin:012d}"
-            yield Stretch(store=store, first=first, last=last, layout=layout, folder=own, begin=begin, end=end)
+            yield Stretch(first=first, last=last, layout=layout, folder=own, begin=begin, end=end)
 
 
-def count_stretch(stretch: Stretch, memory: int, workers: int) -> tuple[MemoryRun, NDArray[np.int64]]:
+def count_stretch(store: Store, stretch: Stretch, memory: int, workers: int) -> tuple[MemoryRun, NDArray[np.int64]]:
     """The sorted run of a stretch, and how often each id occurs in it (vocabulary,)."""
     layout = stretch.layout
     most_scratch = memory // _SCRATCH_SHARE // workers // layout.payload_dtype.itemsize
     with ThreadPoolExecutor(workers) as pool:
-        starts, payload = _scattered(pool, stretch, _sharers(layout, memory, workers))
+        starts, payload = _scattered(pool, store, stretch, _sharers(layout, memory, workers))
         id_counts = np.diff(starts)
         n_ranges = workers * _RANGES_PER_WORKER
         return _sorted(pool, layout, starts, payload, n_ranges, min(most_scratch, _MOST_SCRATCH)), id_counts
 
 
-def _scattered(pool: ThreadPoolExecutor, stretch: Stretch, sharers: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def _scattered(
+    pool: ThreadPoolExecutor, store: Store, stretch: Stretch, sharers: int
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """The payloads of a stretch's grams in the buckets of their heads, and where each bucket starts (heads + 1,)."""
     layout = stretch.layout
-    shares = _read_shares(pool, stretch, sharers)
+    shares = _read_shares(pool, store, stretch, sharers)
     places = np.zeros((len(shares), layout.vocabulary_size), np.int64)
     _all(pool, lambda i: count_heads(shares[i].tokens[: shares[i].n_grams], places[i]), range(len(shares)))
     starts = np.zeros(layout.vocabulary_size + 1, np.int64)
@@ -126,27 +127,27 @@ def _sharers(layout: KeyLayout, memory: int, workers: int) -> int:
     return max(1, min(workers, memory // _PLACES_SHARE // (layout.vocabulary_size * _HEAD_BYTES)))
 
 
-def _read_shares(pool: ThreadPoolExecutor, stretch: Stretch, sharers: int) -> list[_Share]:
+def _read_shares(pool: ThreadPoolExecutor, store: Store, stretch: Stretch, sharers: int) -> list[_Share]:
     if stretch.last - stretch.first == 1:
-        sequence = stretch.store.read(stretch.first, stretch.last)
+        sequence = store.read(stretch.first, stretch.last)
         n_tokens = len(sequence.tokens)
         end = n_tokens if stretch.end is None else min(stretch.end, n_tokens)
         cuts = np.linspace(min(stretch.begin, end), end, sharers + 1).astype(np.int64)
-        return _all(pool, lambda cut: _share_of_sequence(stretch, sequence, *cut), pairwise(cuts.tolist()))
+        return _all(pool, lambda cut: _share_of_sequence(store, stretch, sequence, *cut), pairwise(cuts.tolist()))
     cuts = np.linspace(stretch.first, stretch.last, sharers + 1).astype(np.int64)
-    return _all(pool, lambda cut: _share_of_sequences(stretch, *cut), pairwise(cuts.tolist()))
+    return _all(pool, lambda cut: _share_of_sequences(store, *cut), pairwise(cuts.tolist()))
 
 
-def _share_of_sequences(stretch: Stretch, first: int, last: int) -> _Share:
-    sequences = stretch.store.read(first, last)
-    check_ids(stretch.store, sequences, first)
+def _share_of_sequences(store: Store, first: int, last: int) -> _Share:
+    sequences = store.read(first, last)
+    check_ids(store, sequences, first)
     return _Share(sequences.tokens, sequences.ends, len(sequences.tokens))
 
 
-def _share_of_sequence(stretch: Stretch, sequence: Sequences, begin: int, end: int) -> _Share:
+def _share_of_sequence(store: Store, stretch: Stretch, sequence: Sequences, begin: int, end: int) -> _Share:
     tokens = sequence.tokens[begin : end + stretch.layout.n - 1]
     if int(tokens.max(initial=0)) >= stretch.layout.vocabulary_size:
-        check_ids(stretch.store, sequence, stretch.first)
+        check_ids(store, sequence, stretch.first)
     return _Share(tokens, np.array([len(tokens)]), end - begin)
 
 

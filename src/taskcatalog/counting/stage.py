@@ -11,21 +11,26 @@ from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.counting.count import Stretch, count_stretch, cut_store, least_memory, tokens_that_fit
 from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import Run, StoredRun
-from taskcatalog.counting.tables import table_parts, write_tables, write_unigrams
+from taskcatalog.counting.tables import table_jobs, write_unigrams
 from taskcatalog.counting.top import write_top_table
 from taskcatalog.runs.destination import check_apart
+from taskcatalog.runs.driver import Work, run_jobs
 from taskcatalog.runs.files import written_atomically
+from taskcatalog.runs.jobs import OnePart, Pool
 from taskcatalog.runs.ledger import Ledger
-from taskcatalog.runs.local import PartResult, Work, run_parts
+from taskcatalog.runs.parts import Facts, Part, finished
+from taskcatalog.runs.pools import Inline, Threads
 from taskcatalog.runs.progress import progress_bar
 from taskcatalog.runs.stage import Stage, defaults_of
 from taskcatalog.settings import COUNT, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import check_memory, memory_budget, worker_count
 from taskcatalog.storage import AnyPath, locate_here
 from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.place import StorePlace
 from taskcatalog.stores.store import Store, unchanged
 from taskcatalog.tables import registry
 from taskcatalog.tables.names import MAX_N, above_count, ngram_table, prefix_table, top_table
+from taskcatalog.tables.tabulated import Tabulated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,52 @@ class NgramSettings(Settings):
 STAGE = Stage("ngrams", registry.files_of("ngrams"), defaults_of(NgramSettings))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Planned(Facts):
+    tokens_at_once: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counted(Facts):
+    """Of a run on disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CountJob(OnePart):
+    """One stretch to a run on disk, by as many threads as there are workers together."""
+
+    name: str
+    stretch: Stretch
+    place: StorePlace
+    folder: Path
+    memory: int
+    workers: int
+
+    @property
+    def id_counts_file(self) -> Path:
+        return self.stretch.folder / "ids"
+
+    def make(self) -> Part:
+        run, id_counts = count_stretch(self.place.store, self.stretch, self.memory, self.workers)
+        with written_atomically(self.id_counts_file) as temporary, temporary.open("wb") as file:
+            file.write(id_counts.data)
+        files = [*run.write(self.stretch.folder), self.id_counts_file]
+        return finished(self.folder, files, _Counted(amount=int(id_counts.sum())))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Counting:
+    """What all steps of one run need."""
+
+    ledger: Ledger
+    place: StorePlace
+    settings: NgramSettings
+    layout: KeyLayout
+    memory: int
+    workers: int
+    pool: Pool | None
+
+
 def ngrams(
     store: str | AnyPath,
     out: str | Path,
@@ -55,13 +106,15 @@ def ngrams(
     options: StoreOptions | None = None,
     memory: str | None = None,
     workers: int | None = None,
+    pool: Pool | None = None,
     force: bool = False,
 ) -> dict[str, int]:
     """Counts a store's n-grams into the catalog at ``out``; returns the number of rows of each table.
 
     ``store`` is a token store, an MDS folder or a flat ``.bin`` (``options`` say what the latter do not);
     ``memory`` bounds the working memory ("8GB"), beside that of the libraries (see docs/memory.md). The same call
-    again goes on where it was stopped, or does nothing.
+    again goes on where it was stopped, or does nothing. ``pool`` does the work in place of ``workers`` threads; runs
+    then go to disk.
 
     Raises InputError for a store that cannot be read, ConflictError where ``out`` holds something else
     (``force`` replaces the tables of other settings), SettingsError for less ``memory`` than the vocabulary needs.
@@ -70,26 +123,32 @@ def ngrams(
     budget, workers = memory_budget(memory), worker_count(workers)
     source = open_store(store, options)
     layout = _layout(source, settings)
-    counting = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
+    asked = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
     folder = CatalogFolder(locate_here(out))
     check_apart(out, [source.path])
     folder.check_identity(source.identity)
     inputs = {"store": source.identity.fingerprint}
     if not Ledger.is_done(folder.ngrams, STAGE, inputs, asdict(settings)):
-        check_memory(budget, least_memory(source, layout), counting)
+        check_memory(budget, least_memory(source, layout), asked)
     with Ledger.begin(folder.ngrams, STAGE, inputs, asdict(settings), stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
+            place = StorePlace.of(source, store, options)
+            counting = _Counting(
+                ledger=ledger, place=place, settings=settings, layout=layout, memory=budget,
+                workers=workers, pool=pool,
+            )  # fmt: skip
             with unchanged(source):
-                _fill(ledger, source, settings, budget, workers)
+                _fill(counting)
             folder.prepare(source.identity, source.vocabulary)
             ledger.finish(_facts(ledger, settings))
         folder.remember_store(source.path, options)
     return {name: rows for name, rows in ledger.facts.items() if name != "tokens"}
 
 
-def _fill(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, workers: int) -> None:
+def _fill(run: _Counting) -> None:
+    ledger, store, settings = run.ledger, run.place.store, run.settings
     if ngram_table(1) not in ledger.parts:
-        _write_ngrams(ledger, store, settings, memory, workers)
+        _write_ngrams(run)
     for n in settings.n:
         if n > 1 and (name := top_table(n)) not in ledger.parts:
             out = ledger.folder / f"{name}.parquet"
@@ -97,76 +156,73 @@ def _fill(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, wo
             above = above_count(n, settings.min_prefix_count)
             vocabulary_size, spill = store.identity.vocabulary_size, ledger.work / f"{name}.sort"
             rows = write_top_table(
-                prefixes, n, vocabulary_size, store.vocabulary, settings.min_share, above, memory, out, spill
+                prefixes, n, vocabulary_size, store.vocabulary, settings.min_share, above, run.memory, out, spill
             )
-            ledger.finish_part(name, [out], {name: rows})
+            ledger.finish_part(name, finished(ledger.folder, [out], Tabulated(rows={name: rows})))
 
 
-def _write_ngrams(ledger: Ledger, store: Store, settings: NgramSettings, memory: int, workers: int) -> None:
+def _write_ngrams(run: _Counting) -> None:
     """All tables but the top ones; unigrams are the last."""
-    layout = _layout(store, settings)
-    stretches = _stretches(ledger, store, layout, memory, workers)
-    runs, id_counts = _count(ledger, stretches, store.n_tokens, memory, workers)
-    longer = [n for n in settings.n if n > 1]
-    parts = table_parts(id_counts, layout, longer, runs, ledger.folder, memory // 4 // workers)
+    ledger = run.ledger
+    runs, id_counts = _count(run, _stretches(run))
+    longer = [n for n in run.settings.n if n > 1]
+    jobs = table_jobs(id_counts, run.layout, longer, runs, ledger.folder, run.memory // 4 // run.workers)
     work = Work(description="tables", unit="tokens", total=int(id_counts.sum()))
-    run_parts(ledger, parts, write_tables, work, workers)
+    run_jobs(ledger, jobs, run.pool or Threads(run.workers), work)
     unigrams = ledger.folder / f"{ngram_table(1)}.parquet"
-    rows = write_unigrams(id_counts, unigrams)
-    ledger.finish_part(ngram_table(1), [unigrams], {ngram_table(1): rows})
+    rows = {ngram_table(1): write_unigrams(id_counts, unigrams)}
+    ledger.finish_part(ngram_table(1), finished(ledger.folder, [unigrams], Tabulated(rows=rows)))
 
 
 def _layout(store: Store, settings: NgramSettings) -> KeyLayout:
     return KeyLayout(max(2, *settings.n), store.identity.vocabulary_size)
 
 
-def _stretches(ledger: Ledger, store: Store, layout: KeyLayout, memory: int, workers: int) -> dict[str, Stretch]:
+def _stretches(run: _Counting) -> list[Stretch]:
     """The store in stretches that the memory holds, or in a stopped run's if those are shorter."""
-    at_once = tokens_that_fit(store, layout, memory, workers)
-    if (plan := ledger.parts.get("plan")) is not None:
-        planned = plan.facts.get("tokens_at_once")
-        if planned is not None and planned <= at_once:
-            at_once = int(planned)
+    ledger = run.ledger
+    at_once = tokens_that_fit(run.place.store, run.layout, run.memory, run.workers)
+    for name, planned in ledger.facts_of(_Planned).items():
+        if planned.tokens_at_once <= at_once:
+            at_once = planned.tokens_at_once
         else:
-            ledger.forget(name for name in ledger.parts if name.startswith("count-") or name == "plan")
-    if "plan" not in ledger.parts:
-        ledger.finish_part("plan", [], {"tokens_at_once": at_once})
-    return {
-        f"count-{stretch.first:010d}-{stretch.last:010d}-{stretch.begin:012d}": stretch
-        for stretch in cut_store(store, layout, at_once, ledger.work)
-    }
+            ledger.forget([name, *ledger.facts_of(_Counted)])
+    if not ledger.facts_of(_Planned):
+        ledger.finish_part("plan", Part.of({}, _Planned(tokens_at_once=at_once)))
+    return list(cut_store(run.place.store, run.layout, at_once, ledger.work))
 
 
-def _count(
-    ledger: Ledger, stretches: dict[str, Stretch], n_tokens: int, memory: int, workers: int
-) -> tuple[list[Run], NDArray[np.int64]]:
-    """The run of each stretch, and how often each id occurs: in memory if there is one stretch, else on disk."""
-    work = Work(description="count", unit="tokens", total=n_tokens)
-    if len(stretches) == 1:
-        [stretch] = stretches.values()
+def _count(run: _Counting, stretches: list[Stretch]) -> tuple[list[Run], NDArray[np.int64]]:
+    """The run of each stretch, and how often each id occurs: in memory if there is one stretch, which threads of this
+    process then tabulate; else on disk."""
+    store = run.place.store
+    work = Work(description="count", unit="tokens", total=store.n_tokens)
+    if len(stretches) == 1 and run.pool is None:
         with progress_bar(work.description, work.total, work.unit) as bar:
-            run, id_counts = count_stretch(stretch, memory, workers)
+            counted, id_counts = count_stretch(store, stretches[0], run.memory, run.workers)
             bar.update(int(id_counts.sum()))
-        return [run], id_counts
-
-    def count_to_disk(stretch: Stretch) -> PartResult:
-        run, id_counts = count_stretch(stretch, memory, workers)
-        id_counts_file = stretch.folder / "ids"
-        with written_atomically(id_counts_file) as temporary, temporary.open("wb") as file:
-            file.write(id_counts.data)
-        return PartResult(files=[*run.write(stretch.folder), id_counts_file], amount=int(id_counts.sum()))
-
-    run_parts(ledger, stretches, count_to_disk, work)
-    layout = next(iter(stretches.values())).layout
-    id_counts = np.zeros(layout.vocabulary_size, np.int64)
-    for stretch in stretches.values():
-        id_counts += np.fromfile(stretch.folder / "ids", np.int64)
-    return [StoredRun(layout, stretch.folder) for stretch in stretches.values()], id_counts
+        return [counted], id_counts
+    jobs = [
+        _CountJob(
+            name=f"count-{stretch.first:010d}-{stretch.last:010d}-{stretch.begin:012d}",
+            stretch=stretch,
+            place=run.place,
+            folder=run.ledger.folder,
+            memory=run.memory,
+            workers=run.workers,
+        )
+        for stretch in stretches
+    ]
+    run_jobs(run.ledger, jobs, run.pool or Inline(), work)
+    id_counts = np.zeros(run.layout.vocabulary_size, np.int64)
+    for job in jobs:
+        id_counts += np.fromfile(job.id_counts_file, np.int64)
+    return [StoredRun(run.layout, stretch.folder) for stretch in stretches], id_counts
 
 
 def _facts(ledger: Ledger, settings: NgramSettings) -> dict[str, int]:
     """Rows of each table, and the tokens that were counted."""
     names = [table(n) for n in settings.n if n > 1 for table in (ngram_table, prefix_table, top_table)]
-    facts = {name: sum(part.facts.get(name, 0) for part in ledger.parts.values()) for name in [ngram_table(1), *names]}
-    counted = (part.facts["amount"] for name, part in ledger.parts.items() if name.startswith("tables-"))
-    return facts | {"tokens": sum(counted)}
+    tabulated = ledger.facts_of(Tabulated).values()
+    facts = {name: sum(one.rows.get(name, 0) for one in tabulated) for name in [ngram_table(1), *names]}
+    return facts | {"tokens": sum(one.amount for one in tabulated)}

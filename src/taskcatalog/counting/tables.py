@@ -18,11 +18,13 @@ from taskcatalog.counting.count import equal_ranges
 from taskcatalog.counting.kernels import decode, group
 from taskcatalog.counting.keys import KeyLayout, high_and_low
 from taskcatalog.counting.runs import Grams, Run, merge
-from taskcatalog.runs.local import PartResult
+from taskcatalog.runs.jobs import OnePart
+from taskcatalog.runs.parts import Part, finished
 from taskcatalog.tables import ngrams as declared
 from taskcatalog.tables.declare import Table
 from taskcatalog.tables.names import id_columns, id_dtype, ngram_table, prefix_table
 from taskcatalog.tables.parquet import TableWriter, table_writer
+from taskcatalog.tables.tabulated import Tabulated
 
 _LEAST_TOKENS_IN_RANGE = 1 << 22
 _MOST_TOKENS_IN_RANGE = 1 << 24
@@ -37,9 +39,10 @@ _LEAST_HEADS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class TablePart:
+class TableJob(OnePart):
     """One range of first ids: runs in, a file of each table out."""
 
+    name: str
     layout: KeyLayout
     first_id: int
     last_id: int
@@ -50,22 +53,42 @@ class TablePart:
     heads_at_once: int
     ns: Sequence[int]
     folder: Path
-    name: str
+    number: int
 
     def file(self, table: str) -> Path:
-        return self.folder / table / f"{self.name}.parquet"
+        return self.folder / table / f"{self.number:05d}.parquet"
+
+    def make(self) -> Part:
+        files: list[Path] = []
+        rows: dict[str, int] = {}
+        ids = id_dtype(self.layout.vocabulary_size)
+        with ExitStack() as stack:
+
+            def writer(table: Table, n: int) -> TableWriter:
+                files.append(self.file(table.name))
+                return stack.enter_context(table_writer(files[-1], table.schema(ids), delta=id_columns(n)))
+
+            tables = {n: (writer(declared.ngrams(n), n), writer(declared.prefixes(n), n - 1)) for n in self.ns}
+            tabulator = _Tabulator(self.layout, tables)
+            for cell in _cells(self):
+                tabulator.add(merge(cell))
+            tabulator.close()
+        for n, (grams, prefixes) in tables.items():
+            rows |= {ngram_table(n): grams.n_rows, prefix_table(n): prefixes.n_rows}
+        return finished(self.folder, files, Tabulated(amount=self.n_tokens, rows=rows, first_id=self.first_id))
 
 
-def table_parts(
+def table_jobs(
     id_counts: NDArray[np.int64], layout: KeyLayout, ns: Sequence[int], runs: Sequence[Run], folder: Path, memory: int
-) -> dict[str, TablePart]:
-    """A part for each range of ids, to be done within ``memory`` bytes; ``id_counts`` (vocabulary,) is how often each
+) -> list[TableJob]:
+    """A job for each range of ids, to be done within ``memory`` bytes; ``id_counts`` (vocabulary,) is how often each
     id occurs."""
     for_rows, for_heads = memory // 2, memory // 2
     rows_at_once = min(max(_LEAST_ROWS, for_rows // _BYTES_PER_ROW // max(1, layout.n - 1)), _MOST_ROWS)
     heads_at_once = max(_LEAST_HEADS, for_heads // (_BYTES_PER_HEAD * (len(runs) + 1)))
-    return {
-        f"tables-{i:05d}": TablePart(
+    return [
+        TableJob(
+            name=f"tables-{i:05d}",
             layout=layout,
             first_id=first,
             last_id=last,
@@ -75,10 +98,10 @@ def table_parts(
             heads_at_once=heads_at_once,
             ns=ns,
             folder=folder,
-            name=f"{i:05d}",
+            number=i,
         )
         for i, (first, last) in enumerate(id_ranges(id_counts))
-    }
+    ]
 
 
 def id_ranges(id_counts: NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -95,26 +118,6 @@ def write_unigrams(id_counts: NDArray[np.int64], out: Path) -> int:
     with table_writer(out, declared.ngrams(1).schema(ids), delta=id_columns(1)) as table:
         table.write({"id0": found.astype(ids), "count": id_counts[found].astype(np.uint64)})
     return len(found)
-
-
-def write_tables(part: TablePart) -> PartResult:
-    ids = id_dtype(part.layout.vocabulary_size)
-    files: list[Path] = []
-    rows: dict[str, int] = {}
-    with ExitStack() as stack:
-
-        def writer(table: Table, n: int) -> TableWriter:
-            files.append(part.file(table.name))
-            return stack.enter_context(table_writer(files[-1], table.schema(ids), delta=id_columns(n)))
-
-        tables = {n: (writer(declared.ngrams(n), n), writer(declared.prefixes(n), n - 1)) for n in part.ns}
-        tabulator = _Tabulator(part.layout, tables)
-        for cell in _cells(part):
-            tabulator.add(merge(cell))
-        tabulator.close()
-    for n, (grams, prefixes) in tables.items():
-        rows |= {ngram_table(n): grams.n_rows, prefix_table(n): prefixes.n_rows}
-    return PartResult(files=files, amount=part.n_tokens, facts={**rows, "first_id": part.first_id})
 
 
 class _Tabulator:
@@ -170,27 +173,27 @@ def _prefix_rows(
     }
 
 
-def _cells(part: TablePart) -> Iterator[list[Grams]]:
+def _cells(job: TableJob) -> Iterator[list[Grams]]:
     """The runs' grams in order, in groups of about ``rows_at_once`` rows."""
-    for first in range(part.first_id, part.last_id, part.heads_at_once):
-        yield from _cells_of_heads(part, first, min(first + part.heads_at_once, part.last_id))
+    for first in range(job.first_id, job.last_id, job.heads_at_once):
+        yield from _cells_of_heads(job, first, min(first + job.heads_at_once, job.last_id))
 
 
-def _cells_of_heads(part: TablePart, first: int, end: int) -> Iterator[list[Grams]]:
-    starts = [run.starts(first, end) for run in part.runs]
+def _cells_of_heads(job: TableJob, first: int, end: int) -> Iterator[list[Grams]]:
+    starts = [run.starts(first, end) for run in job.runs]
     rows_up_to = np.zeros(end - first + 1, np.int64)
     for own in starts:
         rows_up_to += own
         rows_up_to -= own[0]
     at = 0
     while at < end - first:
-        goal = rows_up_to[at] + part.rows_at_once
+        goal = rows_up_to[at] + job.rows_at_once
         stop = min(max(int(np.searchsorted(rows_up_to, goal, side="right")) - 1, at + 1), end - first)
         bounds = [own[at : stop + 1] for own in starts]
-        if stop == at + 1 and rows_up_to[stop] - rows_up_to[at] > part.rows_at_once:
-            yield from _split_head(part, first + at, bounds)
+        if stop == at + 1 and rows_up_to[stop] - rows_up_to[at] > job.rows_at_once:
+            yield from _split_head(job, first + at, bounds)
         else:
-            yield [_grams(run, first + at, own) for run, own in zip(part.runs, bounds, strict=True)]
+            yield [_grams(run, first + at, own) for run, own in zip(job.runs, bounds, strict=True)]
         at = stop
 
 
@@ -198,15 +201,15 @@ def _grams(run: Run, first_head: int, starts: NDArray[np.int64]) -> Grams:
     return Grams(run.layout, first_head, starts - starts[0], *run.rows(int(starts[0]), int(starts[-1])))
 
 
-def _split_head(part: TablePart, head: int, bounds: list[NDArray[np.int64]]) -> Iterator[list[Grams]]:
+def _split_head(job: TableJob, head: int, bounds: list[NDArray[np.int64]]) -> Iterator[list[Grams]]:
     """The grams of one head that are too many for one cell, cut where the largest run has equally many."""
-    payloads = [run.payload(int(own[0]), int(own[1])) for run, own in zip(part.runs, bounds, strict=True)]
+    payloads = [run.payload(int(own[0]), int(own[1])) for run, own in zip(job.runs, bounds, strict=True)]
     largest = max(payloads, key=len)
-    n_cells = -(-sum(map(len, payloads)) // part.rows_at_once)
+    n_cells = -(-sum(map(len, payloads)) // job.rows_at_once)
     cuts = np.unique(largest[np.arange(1, n_cells) * len(largest) // n_cells])
     places = [[0, *np.searchsorted(own, cuts).tolist(), len(own)] for own in payloads]
     for i in range(len(cuts) + 1):
         yield [
             _grams(run, head, own[0] + np.array(place[i : i + 2], np.int64))
-            for run, own, place in zip(part.runs, bounds, places, strict=True)
+            for run, own, place in zip(job.runs, bounds, places, strict=True)
         ]

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,7 +52,7 @@ class FoundModel:
     """None for a local folder."""
     devices: tuple[torch.device, ...]
     """Where it is to run, a copy on each."""
-    config: PreTrainedConfig
+    config: PreTrainedConfig = field(compare=False)
     name: ModelName
 
     def load(self, dtype: str | None = None, device: torch.device | None = None) -> TransformersModel:

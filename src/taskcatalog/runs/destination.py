@@ -11,7 +11,7 @@ Left out: holding the folder behind the URL against other machines that write to
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from taskcatalog.errors import ConflictError
 from taskcatalog.runs.ledger import Ledger
-from taskcatalog.runs.local import PartResult
 from taskcatalog.runs.outputs import check_outside
-from taskcatalog.runs.parts import describe
+from taskcatalog.runs.parts import Facts, Part, finished
 from taskcatalog.runs.progress import note
 from taskcatalog.runs.stage import Stage, is_work
 from taskcatalog.storage import (
@@ -70,18 +69,15 @@ class Destination:
                 raise
         return ledger
 
-    def finished(
-        self, files: Iterable[Path], amount: int, facts: Mapping[str, Any], keep: Iterable[Path] = ()
-    ) -> PartResult:
-        """A part's result, its files being where they belong; those to ``keep`` only the stage needs, here."""
-        if self.remote is None:
-            return PartResult(files=[*files, *keep], amount=amount, facts=facts)
-        elsewhere = {}
-        for path in files:
-            elsewhere[self._name(path)] = describe(path)
-            upload(path, self.remote / self._name(path))
-            path.unlink()
-        return PartResult(files=list(keep), amount=amount, facts=facts, elsewhere=elsewhere)
+    def finished(self, files: Sequence[Path], facts: Facts, keep: Sequence[Path] = ()) -> Part:
+        """A part that wrote these files, which are taken where they belong; those to ``keep`` only the stage needs,
+        here."""
+        part = finished(self.folder, [*files, *keep], facts)
+        if self.remote is not None:
+            for path in files:
+                upload(path, self.remote / self._name(path))
+                path.unlink()
+        return part
 
     def publish(self, ledger: Ledger) -> None:
         """Uploads what a finished stage still has here, unless that was done: the ledger says so behind the URL."""

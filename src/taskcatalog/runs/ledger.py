@@ -2,10 +2,10 @@
 
 A folder that a stage writes holds ``ledger.json``::
 
-    {"format": 2, "stage": "ngrams", "version": "0.1.0", "complete": true,
+    {"format": 3, "stage": "ngrams", "version": "0.1.0", "complete": true,
      "inputs": {...}, "settings": {...}, "facts": {...},
      "parts": {"tables-00000": {"files": {"bigrams/00000.parquet": {"bytes": 1, "sha256": "…", "xxh3": "…"}},
-                                "facts": {...}}},
+                                "kind": "Tabulated", "facts": {...}}},
      "sha256": "…"}
 
 The last is the digest of all the rest, so a ledger that was changed is no ledger.
@@ -29,7 +29,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeAlias, cast
 
@@ -47,14 +47,14 @@ from taskcatalog.runs.files import (
     remove_folder,
     write_signed,
 )
-from taskcatalog.runs.parts import Part, describe, part_of, problem_of
+from taskcatalog.runs.parts import F, Facts, Part, part_of, problem_of
 from taskcatalog.runs.progress import note
 from taskcatalog.runs.replaced import Replaced
 from taskcatalog.runs.stage import JOURNAL, LEDGER, WORK, Stage, is_below, is_work, own_files, own_folders
 from taskcatalog.storage import AnyPath, is_file, read_bytes
 from taskcatalog.version import __version__
 
-FORMAT = 2
+FORMAT = 3
 _STAMP = "stamp"
 """The part of an unfinished run that tells the state of its inputs."""
 _LOOKED_AT_ONCE = 16
@@ -62,6 +62,11 @@ _NOTHING = Stage("", ())
 
 IsElsewhere: TypeAlias = Callable[[str, Mapping[str, Any]], bool]
 """Of a file by its name, and what the ledger says of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stamp(Facts):
+    stamp: str
 
 
 @dataclass(kw_only=True)
@@ -155,7 +160,7 @@ class Ledger:
                 ledger._forget_lost_parts(is_elsewhere)
                 ledger._write()
                 if stamp and _STAMP not in ledger.parts:
-                    ledger.finish_part(_STAMP, [], {_STAMP: stamp})
+                    ledger.finish_part(_STAMP, Part.of({}, _Stamp(stamp=stamp)))
             ledger._remove_unrecorded()
             ledger._made, ledger._lock = made, lock.pop_all()
         return ledger
@@ -186,22 +191,10 @@ class Ledger:
         finally:
             self._lock.close()
 
-    def finish_part(
-        self,
-        name: str,
-        files: Iterable[Path],
-        facts: Mapping[str, Any],
-        elsewhere: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> None:
-        """Records a part as done; from here on a resumed run will not do it again.
-
-        ``elsewhere`` describes files that are not in the folder, by the path that they would have below it.
-        """
-        here = {path.relative_to(self.folder).as_posix(): path for path in files}
-        described = dict(elsewhere or {}) | {at: describe(path, is_work(at)) for at, path in here.items()}
-        described = dict(sorted(described.items()))
-        self.parts[name] = Part(files=described, facts=dict(facts))
-        record = {"name": name, "files": described, "facts": facts}
+    def finish_part(self, name: str, part: Part) -> None:
+        """Records a part as done; from here on a resumed run will not do it again."""
+        self.parts[name] = part
+        record = {"name": name, **vars(part)}
         line = json.dumps(record | {"sha256": digest_of(record)})
         journal = self.folder / JOURNAL
         is_new = not journal.exists()
@@ -237,6 +230,11 @@ class Ledger:
         if replaced.exists():
             replaced.remove(self.read(replaced.folder)._set_aside_names())
 
+    def facts_of(self, kind: type[F]) -> dict[str, F]:
+        """What is known of the parts of one kind, by their names, in order."""
+        own = sorted((name, part) for name, part in self.parts.items() if part.kind == kind.__name__)
+        return {name: part.facts_as(kind) for name, part in own}
+
     def files(self) -> dict[Path, Mapping[str, Any]]:
         """Every file of every part, with its size and digests."""
         return {self.folder / name: facts for part in self.parts.values() for name, facts in part.files.items()}
@@ -248,7 +246,7 @@ class Ledger:
     @property
     def is_under_way(self) -> bool:
         """Whether anything was done that would be lost with it."""
-        return self.complete or any(part.facts.get("amount") for part in self.parts.values())
+        return self.complete or any(part.amount for part in self.parts.values())
 
     def _check_types(self) -> None:
         kinds = {"stage": str, "version": str, "inputs": dict, "settings": dict, "facts": dict, "complete": bool}
@@ -328,7 +326,7 @@ class Ledger:
 
     def _stamp_difference(self, stamp: str) -> str | None:
         begun = self.parts.get(_STAMP)
-        if self.complete or begun is None or begun.facts[_STAMP] == stamp:
+        if self.complete or begun is None or begun.facts_as(_Stamp).stamp == stamp:
             return None
         return "what it reads was changed since it began"
 
@@ -350,7 +348,7 @@ class Ledger:
 
     def _without_work(self, part: Part) -> Part:
         lasting = {name: facts for name, facts in part.files.items() if not is_work(name)}
-        return Part(files=lasting, facts=part.facts)
+        return replace(part, files=lasting)
 
     def _journalled_parts(self) -> dict[str, Part]:
         journal = self.folder / JOURNAL
@@ -375,7 +373,7 @@ class Ledger:
             "inputs": self.inputs,
             "settings": self.settings,
             "facts": self.facts,
-            "parts": {name: {"files": part.files, "facts": part.facts} for name, part in self.parts.items()},
+            "parts": {name: vars(part) for name, part in self.parts.items()},
         }
         write_signed(self.folder / LEDGER, content)
         self.digest = digest_of(content)

@@ -1,4 +1,4 @@
-"""A worker process of ``streams``: ``python -m taskcatalog.runs.worker DESCRIPTOR PARENT``."""
+"""A worker process of the pool ``Processes``: ``python -m taskcatalog.runs.worker DESCRIPTOR PARENT``."""
 
 import os
 import signal
@@ -9,30 +9,33 @@ import traceback
 from multiprocessing.connection import Connection
 
 from taskcatalog.errors import TaskcatalogError
+from taskcatalog.runs.jobs import events_of
 
+NUMBER = "TASKCATALOG_WORKER"
+"""The environment's variable that says which worker of its pool a process is."""
 _WATCH_SECONDS = 0.5
 
 
+def worker_number() -> int:
+    """Which worker of its pool this process is, from 0: so that each may have a device of its own."""
+    return int(os.environ.get(NUMBER, "0"))
+
+
 def main(connection: Connection, parent: int) -> None:
-    """Does a stream after the other, until the connection is closed."""
+    """Does a job after the other, until the connection is closed."""
     _live_with_parent(parent)
-    try:
-        do = connection.recv()
-    except (EOFError, ConnectionError):
-        return
     while True:
         try:
-            stream, skip = connection.recv()
+            job, first = connection.recv()
         except (EOFError, ConnectionError):
             return
         try:
-            for result in do(stream, skip):
-                connection.send(("result", result))
-            connection.send(("end", None))
+            for event in events_of(job, first):
+                connection.send(event)
         except Exception as error:
             if not isinstance(error, TaskcatalogError):
                 error.add_note(traceback.format_exc())  # a traceback does not travel by itself
-            connection.send(("error", error))
+            connection.send(error)
 
 
 def _live_with_parent(parent: int) -> None:

@@ -28,7 +28,7 @@ from taskcatalog.errors import InputError
 from taskcatalog.runs.destination import Destination
 from taskcatalog.runs.files import written_atomically
 from taskcatalog.runs.ledger import Ledger
-from taskcatalog.runs.parts import problem_of, wrong_size
+from taskcatalog.runs.parts import Facts, problem_of, wrong_size
 from taskcatalog.runs.stage import NUMBER, Stage
 from taskcatalog.storage import AnyPath, is_remote, open_to_read
 from taskcatalog.stores.document import Document, check_token
@@ -216,8 +216,7 @@ def keep_tokenizer(ledger: Ledger, vocabulary: Vocabulary, to: Destination) -> N
     kept = ledger.folder / "tokenizer.json"
     with written_atomically(kept) as temporary:
         temporary.write_bytes(vocabulary.content)
-    result = to.finished([kept], 0, {})
-    ledger.finish_part(_TOKENIZER_PART, result.files, {}, result.elsewhere)
+    ledger.finish_part(_TOKENIZER_PART, to.finished([kept], Facts()))
 
 
 def fingerprint_of(ledger: Ledger) -> str:

@@ -1,39 +1,33 @@
 """Where a model is asked: on each of its devices, in a process of its own where there are several."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
 import torch
 
 from taskcatalog.lm.load import FoundModel
 from taskcatalog.lm.memory import kept_memory
+from taskcatalog.runs.driver import Work, run_jobs
+from taskcatalog.runs.jobs import Pool
 from taskcatalog.runs.ledger import Ledger
-from taskcatalog.runs.local import PartResult, Work
-from taskcatalog.runs.streams import run_streams
-
-P = TypeVar("P")
+from taskcatalog.runs.parts import Part
+from taskcatalog.runs.pools import Inline, Processes
+from taskcatalog.runs.worker import worker_number
 
 
 @dataclass
-class Asker(ABC, Generic[P]):
-    """Asks a model about parts, on one device. Subclasses load it when it is first wanted, as a cached property: it
-    does not travel to another process, which loads its own."""
+class Asker:
+    """What a process asks a model with. Subclasses load it when it is first wanted, as a cached property: it does not
+    travel to another process, which loads its own."""
 
     found: FoundModel
-    device: torch.device
 
-    @abstractmethod
-    def do(self, part: P) -> Generator[int, None, PartResult]:
-        """Yields how many prompts were asked, on the way."""
-
-    def __call__(self, part: P, skip: int) -> Iterator[int | PartResult]:
-        """The part as a stream of one."""
-        assert not skip
-        with kept_memory():
-            result = yield from self.do(part)
-        yield replace(result, facts={**result.facts, "last": True})
+    @property
+    def device(self) -> torch.device:
+        """Each worker has its own."""
+        return self.found.devices[worker_number() % len(self.found.devices)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -42,9 +36,34 @@ class Asker(ABC, Generic[P]):
         self.__dict__ = self.__getstate__()
 
 
-def ask_everywhere(ledger: Ledger, parts: Mapping[str, P], askers: Sequence[Asker[P]], work: Work) -> None:
-    """Does every part that the ledger does not have yet, with one asker for each device."""
-    if len(askers) > 1:
-        for asker in askers:
-            asker.unload()
-    run_streams(ledger, parts, askers, work)
+A = TypeVar("A", bound=Asker)
+_kept: list[Any] = []
+"""The one asker of this process, loaded: all jobs of a stage ask the same model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskJob(ABC, Generic[A]):
+    name: str
+    asker: A
+
+    def run(self, first: int) -> Iterator[int | Part]:
+        assert first == 0
+        if self.asker not in _kept:
+            _kept[:] = [self.asker]
+        with kept_memory():
+            yield from self.ask(_kept[_kept.index(self.asker)])
+
+    @abstractmethod
+    def ask(self, asker: A) -> Iterator[int | Part]:
+        """Yields how many prompts were asked, on the way, and the part."""
+
+
+def ask_everywhere(ledger: Ledger, jobs: Sequence[AskJob[A]], asker: A, pool: Pool | None, work: Work) -> None:
+    """Has all jobs done, with a process for each device unless there is another ``pool``."""
+    n_devices = len(asker.found.devices)
+    if pool or n_devices > 1:
+        asker.unload()
+    try:
+        run_jobs(ledger, jobs, pool or (Processes(n_devices) if n_devices > 1 else Inline()), work)
+    finally:
+        _kept.clear()

@@ -1,6 +1,6 @@
 """Each model's probability of every completion in the top tables."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -18,10 +18,11 @@ from taskcatalog.lm.load import PYTHIA, Dtype, FoundModel, find_model
 from taskcatalog.lm.measures import Answer, answer_bytes, answers
 from taskcatalog.lm.model import LanguageModel, ModelName
 from taskcatalog.lm.needs import MOST_PROMPTS, Needs, largest, needs
+from taskcatalog.runs.driver import Work
 from taskcatalog.runs.files import folder_held
+from taskcatalog.runs.jobs import Pool
 from taskcatalog.runs.ledger import Ledger
-from taskcatalog.runs.local import PartResult, Work
-from taskcatalog.runs.parts import problem_of
+from taskcatalog.runs.parts import Facts, Part, finished, problem_of
 from taskcatalog.runs.stage import Stage
 from taskcatalog.sizes import memory_budget, sufficient_budget
 from taskcatalog.storage import locate_here, names_of
@@ -29,7 +30,7 @@ from taskcatalog.tables import ngrams, registry
 from taskcatalog.tables.names import id_columns, top_table
 from taskcatalog.tables.parquet import list_array, table_writer
 from taskcatalog.tables.sorting import parquet_files, write_sorted
-from taskcatalog.tasks.asking import Asker, ask_everywhere
+from taskcatalog.tasks.asking import Asker, AskJob, ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
 
@@ -37,20 +38,56 @@ STAGE = Stage("predict", registry.files_of("predict"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Part:
-    prompts: Path
-    row_group: int
-    n: int
-    out: Path
+class _Predicted(Facts):
+    """Of some n-grams. Its amount is their number."""
+
+    predictions: int
+    not_finite: int
 
 
-class _Predictor(Asker[_Part]):
+class _Predictor(Asker):
     @cached_property
     def model(self) -> LanguageModel:
         return self.found.load(device=self.device)
 
-    def do(self, part: _Part) -> Generator[int, None, PartResult]:
-        return _predict_part(part, self.model)
+
+@dataclass(frozen=True, kw_only=True)
+class _PredictJob(AskJob[_Predictor]):
+    """One row group of sorted n-grams."""
+
+    folder: Path
+    prompts: Path
+    row_group: int
+    n: int
+
+    def ask(self, asker: _Predictor) -> Iterator[int | Part]:
+        model, name = asker.model, asker.model.name
+        grams = ids_of(read_part(self.prompts, self.row_group), self.n)
+        completions = torch.from_numpy(grams[:, -1].astype(np.int64)).to(model.device)
+        pieces = []
+        for rows, hidden in PromptRunner(model, self.n - 1).stretches(grams[:, :-1]):
+            pieces.append(answers(model, hidden, completions[rows]))
+            yield len(hidden)
+        columns = {
+            field.name: np.concatenate([getattr(piece, field.name).cpu().numpy() for piece in pieces])
+            for field in fields(Answer)
+        }
+        finite = np.logical_and.reduce([np.isfinite(values) for values in columns.values()])
+        n_rows = int(finite.sum())
+        out = self.folder / f"{self.n}-{self.row_group:05d}.parquet"
+        with table_writer(out, ngrams.predictions().schema(grams.dtype)) as writer:
+            writer.write(
+                {
+                    "model": np.repeat(name.label, n_rows),
+                    "revision": np.repeat(name.revision, n_rows),
+                    "dtype": np.repeat(name.dtype, n_rows),
+                    "n": np.full(n_rows, self.n),
+                    "ids": list_array(grams[finite]),
+                    **{column: values[finite] for column, values in columns.items()},
+                }
+            )
+        facts = _Predicted(amount=len(grams), predictions=n_rows, not_finite=len(grams) - n_rows)
+        yield finished(self.folder, [out], facts)
 
 
 def predict(
@@ -63,6 +100,7 @@ def predict(
     device: str = "auto",
     dtype: Dtype = "auto",
     memory: str | None = None,
+    pool: Pool | None = None,
     force: bool = False,
 ) -> dict[str, int]:
     """Asks models for the probability of every completion in the catalog's top tables.
@@ -70,7 +108,7 @@ def predict(
     Each model (a hub name, a local folder, or ``pythia`` for all eight deduplicated sizes) gets files of its
     own under its label; the others' stay as they are. With ``revisions``, each model is asked as it was at each
     of them. Returns the number of completions asked, by label. The same call again goes on where it was
-    stopped, or does nothing.
+    stopped, or does nothing. ``pool`` does the work in place of a process for each device.
 
     Raises InputError for a catalog without top tables or a model that cannot be used.
     """
@@ -101,7 +139,7 @@ def predict(
             doing = f"predicting with model {model.name.label}"
             rest[model.name.label] = sufficient_budget(memory, 0 if is_done else needed.least, doing) - needed.held
         return {
-            label: _predict_one(folder, model, tops, identity.id_dtype, rest[label], force)
+            label: _predict_one(folder, model, tops, identity.id_dtype, rest[label], pool, force)
             for label, model in zip(labels, found, strict=True)
         }
 
@@ -138,20 +176,21 @@ def _predict_one(
     tops: dict[int, Path],
     id_dtype: np.dtype[np.uint16] | np.dtype[np.uint32],
     memory: int,
+    pool: Pool | None,
     force: bool,
 ) -> int:
     name = found.name
     with Ledger.begin(*_run_of(folder, name, tops), force=force) as ledger:
         if not ledger.complete:
-            predictors = [_Predictor(found, device) for device in found.devices]
-            _check_tops(tops, predictors[0].model)
-            parts = _parts(ledger, tops, id_dtype, memory)
+            predictor = _Predictor(found)
+            _check_tops(tops, predictor.model)
+            jobs = _jobs(ledger, predictor, tops, id_dtype, memory)
             total = sum(pq.read_metadata(path).num_rows for path in tops.values())
             work = Work(description=f"predict {name.label}", unit="prompts", total=total)
-            ask_everywhere(ledger, parts, predictors, work)
-            asked = [part for name, part in ledger.parts.items() if "predictions" in part.facts]
-            facts = ("predictions", "not_finite")
-            ledger.finish({fact: sum(part.facts[fact] for part in asked) for fact in facts})
+            ask_everywhere(ledger, jobs, predictor, pool, work)
+            parts = ledger.facts_of(_Predicted).values()
+            predictions, not_finite = sum(part.predictions for part in parts), sum(part.not_finite for part in parts)
+            ledger.finish({"predictions": predictions, "not_finite": not_finite})
     return int(ledger.facts["predictions"])
 
 
@@ -177,14 +216,15 @@ def _check_tops(tops: dict[int, Path], model: LanguageModel) -> None:
                 check_ids_known(metadata.row_group(group).column(column).statistics.max, model, path)
 
 
-def _parts(
+def _jobs(
     ledger: Ledger,
+    predictor: _Predictor,
     tops: dict[int, Path],
     id_dtype: np.dtype[np.uint16] | np.dtype[np.uint32],
     memory: int,
-) -> dict[str, _Part]:
-    """The top tables' n-grams, sorted by ids so that prefixes are shared, in parts of one row group each."""
-    parts = {}
+) -> list[_PredictJob]:
+    """The top tables' n-grams, sorted by ids so that prefixes are shared, one row group each."""
+    jobs: list[_PredictJob] = []
     for n, top in tops.items():
         prompts = ledger.work / f"prompts-{n}.parquet"
         if (name := f"prompts-{n}") not in ledger.parts:
@@ -192,37 +232,9 @@ def _parts(
             query = f"SELECT {ids}, max_count AS count FROM {parquet_files([top])} ORDER BY {ids}"
             schema, spill = ngrams.ngrams(n).schema(id_dtype), prompts.with_suffix(".sort")
             write_sorted(query, schema, prompts, memory, spill, PROMPTS_PER_PART)
-            ledger.finish_part(name, [prompts], {})
-        for i in range(n_parts(prompts)):
-            out = ledger.folder / f"{n}-{i:05d}.parquet"
-            parts[f"{n}-{i:05d}"] = _Part(prompts=prompts, row_group=i, n=n, out=out)
-    return parts
-
-
-def _predict_part(part: _Part, model: LanguageModel) -> Generator[int, None, PartResult]:
-    grams = ids_of(read_part(part.prompts, part.row_group), part.n)
-    name = model.name
-    completions = torch.from_numpy(grams[:, -1].astype(np.int64)).to(model.device)
-    pieces = []
-    for rows, hidden in PromptRunner(model, part.n - 1).stretches(grams[:, :-1]):
-        pieces.append(answers(model, hidden, completions[rows]))
-        yield len(hidden)
-    columns = {
-        field.name: np.concatenate([getattr(piece, field.name).cpu().numpy() for piece in pieces])
-        for field in fields(Answer)
-    }
-    finite = np.logical_and.reduce([np.isfinite(values) for values in columns.values()])
-    n_rows = int(finite.sum())
-    with table_writer(part.out, ngrams.predictions().schema(grams.dtype)) as writer:
-        writer.write(
-            {
-                "model": np.repeat(name.label, n_rows),
-                "revision": np.repeat(name.revision, n_rows),
-                "dtype": np.repeat(name.dtype, n_rows),
-                "n": np.full(n_rows, part.n),
-                "ids": list_array(grams[finite]),
-                **{column: values[finite] for column, values in columns.items()},
-            }
-        )
-    facts = {"predictions": n_rows, "not_finite": len(grams) - n_rows}
-    return PartResult(files=[part.out], amount=len(grams), facts=facts)
+            ledger.finish_part(name, finished(ledger.folder, [prompts], Facts()))
+        jobs += [
+            _PredictJob(name=f"{n}-{i:05d}", asker=predictor, folder=ledger.folder, prompts=prompts, row_group=i, n=n)
+            for i in range(n_parts(prompts))
+        ]
+    return jobs

@@ -4,32 +4,34 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
-
 from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.load import Dtype, FoundModel, find_model
 from taskcatalog.lm.model import LanguageModel, ModelName
 from taskcatalog.lm.needs import Needs, needs
 from taskcatalog.runs.destination import check_apart
+from taskcatalog.runs.driver import Work, part_name, run_jobs
+from taskcatalog.runs.jobs import Pool
 from taskcatalog.runs.ledger import Ledger
-from taskcatalog.runs.local import Work, run_parts
+from taskcatalog.runs.parts import Facts, finished
+from taskcatalog.runs.pools import Inline
 from taskcatalog.runs.progress import note
 from taskcatalog.runs.stage import Stage, defaults_of
 from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import memory_budget, sufficient_budget
 from taskcatalog.storage import AnyPath, locate_here
 from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.place import StorePlace
 from taskcatalog.stores.store import Store, stretches, unchanged
 from taskcatalog.tables import registry
 from taskcatalog.tables.measures import Divergence
 from taskcatalog.tables.names import MAX_PROMPT_LENGTH, MEASURES
 from taskcatalog.tasks.asking import ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
-from taskcatalog.tasks.collect import collect_part, collect_parts, merge_collected, prompts_schema
+from taskcatalog.tasks.collect import Collected, collect_jobs, merge_collected, prompts_schema
 from taskcatalog.tasks.describe import write_tasks
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, n_parts
-from taskcatalog.tasks.score import ScorePart, Scorer, Thresholds
+from taskcatalog.tasks.score import Scored, ScoreJob, Scorer, Thresholds
 
 _TOKENS_CHECKED_AT_ONCE = 1 << 21
 
@@ -59,6 +61,20 @@ class ScanSettings(Settings):
 STAGE = Stage("scan", registry.files_of("scan"), defaults_of(ScanSettings))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Merged(Facts):
+    """Of all distinct prompts."""
+
+    prompts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Described(Facts):
+    """Of the finished table."""
+
+    tasks: int
+
+
 def scan(
     store: str | AnyPath,
     model: str,
@@ -71,6 +87,7 @@ def scan(
     device: str = "auto",
     dtype: Dtype = "auto",
     memory: str | None = None,
+    pool: Pool | None = None,
     force: bool = False,
 ) -> dict[str, int]:
     """Scans a store with a model into the table ``scan_<prompt length>`` of the catalog at ``out``.
@@ -78,7 +95,7 @@ def scan(
     Returns what was found: ``tokens`` scanned, ``windows`` (occurrences of long prompts), ``prompts``
     (distinct ones), ``tasks`` (accepted ones), ``not_finite`` (left out, as a measure was not a finite
     number), ``positions`` (tokens that the model was run on). The same call again goes on where it was stopped,
-    or does nothing.
+    or does nothing. ``pool`` does the work in place of a process for each device.
 
     Raises InputError for a store or model that cannot be used, ConflictError where ``out`` holds a scan of
     the same model and prompt length made differently (``force`` replaces it).
@@ -107,13 +124,14 @@ def scan(
     budget = sufficient_budget(memory, least, f"scanning with model {found.name.label}")
     with Ledger.begin(place, STAGE, inputs, decided, stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
-            scorers = [_scorer(source, settings, found, device, bos_id) for device in found.devices]
+            scorer = _scorer(source, settings, found, bos_id)
             _advise_on_tokens(source, settings)
-            check_length(settings.prompt_length + 1 + settings.bos, scorers[0].asker.model)
+            check_length(settings.prompt_length + 1 + settings.bos, scorer.asker.model)
+            corpus = StorePlace.of(source, store, options)
             with unchanged(source):
-                _check_store(source, *sequences, scorers[0].asker.model)
-                _collect(ledger, source, settings, budget - needed.held)
-                _score(ledger, scorers, settings)
+                _check_store(source, *sequences, scorer.asker.model)
+                _collect(ledger, corpus, settings, budget - needed.held, pool or Inline())
+                _score(ledger, scorer, settings, pool)
                 _describe(ledger, source, found.name, budget - needed.held)
             folder.prepare(source.identity, source.vocabulary)
             ledger.finish(_facts(ledger))
@@ -145,16 +163,14 @@ def _advise_on_tokens(store: Store, settings: ScanSettings) -> None:
         )
 
 
-def _scorer(
-    store: Store, settings: ScanSettings, found: FoundModel, device: torch.device, bos_id: int | None
-) -> Scorer:
+def _scorer(store: Store, settings: ScanSettings, found: FoundModel, bos_id: int | None) -> Scorer:
     thresholds = Thresholds(
         min_probability=settings.min_probability,
         min_divergence=settings.min_divergence,
         divergence=settings.divergence,
     )
     bits = max(1, (store.identity.vocabulary_size - 1).bit_length())
-    return Scorer(found, device, settings.prompt_length, bos_id, bits, thresholds)
+    return Scorer(found, settings.prompt_length, bos_id, bits, thresholds)
 
 
 def _bos_id(found: FoundModel) -> int:
@@ -178,47 +194,50 @@ def _advise_on_bos(store: Store, found: FoundModel) -> None:
         note(f"the tokenizer puts id {bos_id} in front of every text: --bos yes asks the model as it was trained")
 
 
-def _collect(ledger: Ledger, store: Store, settings: ScanSettings, memory: int) -> None:
-    length = settings.prompt_length + 1
+def _collect(ledger: Ledger, place: StorePlace, settings: ScanSettings, memory: int, pool: Pool) -> None:
+    store, length = place.store, settings.prompt_length + 1
     first, last = _sequences(store, settings)
-    parts = collect_parts(store, first, last, length, ledger.work)
+    jobs = collect_jobs(place, first, last, length, ledger.folder)
     # Of stretches of other sizes, as another version cut them.
-    others = [name for name in ledger.parts if name.startswith("collect-") and name not in parts]
+    others = ledger.facts_of(Collected).keys() - {part_name(job.name, 0) for job in jobs}
     if others and "prompts" not in ledger.parts:
         ledger.forget(others)
     n_tokens = min((last - first) * store.identity.sequence_length, store.n_tokens)
-    run_parts(ledger, parts, collect_part, Work(description="collect", unit="tokens", total=n_tokens))
+    run_jobs(ledger, jobs, pool, Work(description="collect", unit="tokens", total=n_tokens))
     if "prompts" not in ledger.parts:
-        collected, out = [part.out for part in parts.values()], _prompts_file(ledger)
-        n_prompts = merge_collected(collected, prompts_schema(length, store.identity.id_dtype), out, memory)
-        ledger.finish_part("prompts", [out], {"prompts": n_prompts})
+        out, schema = _prompts_file(ledger), prompts_schema(length, store.identity.id_dtype)
+        n_prompts = merge_collected([job.out for job in jobs], schema, out, memory)
+        ledger.finish_part("prompts", finished(ledger.folder, [out], _Merged(prompts=n_prompts)))
 
 
-def _score(ledger: Ledger, scorers: list[Scorer], settings: ScanSettings) -> None:
+def _score(ledger: Ledger, scorer: Scorer, settings: ScanSettings, pool: Pool | None) -> None:
     prompts = _prompts_file(ledger)
-    parts = {
-        f"score-{i:06d}": ScorePart(
+    jobs = [
+        ScoreJob(
+            name=f"score-{i:06d}",
+            asker=scorer,
+            folder=ledger.folder,
             prompts=prompts,
             row_group=i,
             out=ledger.work / f"accepted-{i:06d}.parquet",
             measures=ledger.folder / MEASURES / f"{i:06d}.parquet" if settings.all_measures else None,
         )
         for i in range(n_parts(prompts))
-    }
-    total = ledger.parts["prompts"].facts["prompts"]
-    n_windows = sum(part.facts["windows"] for name, part in ledger.parts.items() if name.startswith("collect-"))
-    work = Work(description="scan", unit="prompts", total=total, also=("tokens", n_windows))
-    ask_everywhere(ledger, parts, scorers, work)
+    ]
+    n_prompts = ledger.parts["prompts"].facts_as(_Merged).prompts
+    n_windows = sum(part.windows for part in ledger.facts_of(Collected).values())
+    work = Work(description="scan", unit="prompts", total=n_prompts, also=("windows", n_windows))
+    ask_everywhere(ledger, jobs, scorer, pool, work)
 
 
 def _describe(ledger: Ledger, store: Store, model: ModelName, memory: int) -> None:
     if "tasks" not in ledger.parts:
         accepted = [path for path in ledger.files() if path.name.startswith("accepted-")]
         out = ledger.folder / "tasks.parquet"
-        n_scanned = sum(part.facts["amount"] for name, part in ledger.parts.items() if name.startswith("collect-"))
+        n_scanned = sum(part.amount for part in ledger.facts_of(Collected).values())
         length = ledger.settings["prompt_length"]
         n_tasks = write_tasks(accepted, store, model, length, n_scanned, memory, out, ledger.work)
-        ledger.finish_part("tasks", [out], {"tasks": n_tasks})
+        ledger.finish_part("tasks", finished(ledger.folder, [out], _Described(tasks=n_tasks)))
 
 
 def _prompts_file(ledger: Ledger) -> Path:
@@ -226,14 +245,12 @@ def _prompts_file(ledger: Ledger) -> Path:
 
 
 def _facts(ledger: Ledger) -> dict[str, int]:
-    def total(prefix: str, fact: str) -> int:
-        return sum(part.facts[fact] for name, part in ledger.parts.items() if name.startswith(prefix))
-
+    collected, scored = ledger.facts_of(Collected).values(), ledger.facts_of(Scored).values()
     return {
-        "tokens": total("collect-", "amount"),
-        "windows": total("collect-", "windows"),
-        "prompts": total("prompts", "prompts"),
-        "tasks": total("tasks", "tasks"),
-        "not_finite": total("score-", "not_finite"),
-        "positions": total("score-", "positions"),
+        "tokens": sum(part.amount for part in collected),
+        "windows": sum(part.windows for part in collected),
+        "prompts": ledger.parts["prompts"].facts_as(_Merged).prompts,
+        "tasks": ledger.parts["tasks"].facts_as(_Described).tasks,
+        "not_finite": sum(part.not_finite for part in scored),
+        "positions": sum(part.positions for part in scored),
     }

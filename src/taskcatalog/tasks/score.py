@@ -6,7 +6,7 @@ once. In a 16-bit run, what is within rounding of a threshold or not finite is a
 goes is measured for each model, on a sample of the prompts.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.measures import Asked, AskedInPieces, changes
 from taskcatalog.lm.model import LanguageModel
-from taskcatalog.runs.local import PartResult
+from taskcatalog.runs.parts import Facts, Part, finished
 from taskcatalog.tables import measures as declared
 from taskcatalog.tables import scans
 from taskcatalog.tables.measures import DIVERGENCE_MEASURE, Divergence
 from taskcatalog.tables.names import id_columns
 from taskcatalog.tables.parquet import list_array, table_writer, text_array
-from taskcatalog.tasks.asking import Asker
+from taskcatalog.tasks.asking import Asker, AskJob
 from taskcatalog.tasks.prompts import distinct_rows, ids_of, n_parts, read_part
 
 T = TypeVar("T")
@@ -192,18 +192,8 @@ def score_exactly(
     return scores, accepted, n_not_finite + int((~finite).sum())
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScorePart:
-    """One row group of the distinct prompts; the accepted ones go to ``out``, all of them to ``measures``."""
-
-    prompts: Path
-    row_group: int
-    out: Path
-    measures: Path | None
-
-
 @dataclass
-class Scorer(Asker[ScorePart]):
+class Scorer(Asker):
     prompt_length: int
     bos_id: int | None
     bits: int
@@ -240,32 +230,55 @@ class Scorer(Asker[ScorePart]):
     def _asker(self, dtype: str) -> PromptAsker:
         return PromptAsker.of(self.found.load(dtype, self.device), self.prompt_length, self.bos_id)
 
-    def do(self, part: ScorePart) -> Generator[int, None, PartResult]:
-        table = read_part(part.prompts, part.row_group)
-        prompts = ids_of(table, self.prompt_length + 1)
-        askers = [asker for asker in (self.asker, self.in_float32) if asker is not None]
-        doubt = self.doubt(part.prompts)
-        before = sum(asker.n_positions for asker in askers)
+
+@dataclass(frozen=True, kw_only=True)
+class Scored(Facts):
+    """Of some distinct prompts. Its amount is their number."""
+
+    not_finite: int
+    """Prompts left out, as a measure was not a finite number."""
+    positions: int
+    """Tokens that the model was run on."""
+    windows: int
+    """The prompts, as often as they occur in the corpus."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreJob(AskJob[Scorer]):
+    """One row group of the distinct prompts; the accepted ones go to ``out``, all of them to ``measures``."""
+
+    folder: Path
+    prompts: Path
+    row_group: int
+    out: Path
+    measures: Path | None
+
+    def ask(self, asker: Scorer) -> Iterator[int | Part]:
+        table = read_part(self.prompts, self.row_group)
+        prompts = ids_of(table, asker.prompt_length + 1)
+        askers = [one for one in (asker.asker, asker.in_float32) if one is not None]
+        doubt = asker.doubt(self.prompts)
+        before = sum(one.n_positions for one in askers)
         scores, is_accepted, n_not_finite = yield from score_exactly(
-            self.asker, self.in_float32, prompts, self.bits, self.thresholds, part.measures is not None, doubt
+            asker.asker, asker.in_float32, prompts, asker.bits, asker.thresholds, self.measures is not None, doubt
         )
         accepted = scores.where(is_accepted)
         places = {name: table[name].to_numpy()[accepted.rows] for name in ("count", "place")}
-        with table_writer(part.out, accepted_schema(prompts.dtype)) as writer:
+        with table_writer(self.out, accepted_schema(prompts.dtype)) as writer:
             writer.write({"long_ids": list_array(prompts[accepted.rows])} | places | accepted.measures)
-        files = [part.out]
-        if part.measures is not None:
+        files = [self.out]
+        if self.measures is not None:
             rows = dict(zip(id_columns(prompts.shape[1]), prompts[scores.rows].T, strict=True))
             rows |= {"count": table["count"].to_numpy()[scores.rows]}
-            rows |= {"model": text_array([self.found.name.label] * len(scores.rows))} | scores.measures
-            schema = scans.measures(self.prompt_length).schema(prompts.dtype)
-            with table_writer(part.measures, schema) as writer:
+            rows |= {"model": text_array([asker.found.name.label] * len(scores.rows))} | scores.measures
+            schema = scans.measures(asker.prompt_length).schema(prompts.dtype)
+            with table_writer(self.measures, schema) as writer:
                 writer.write(rows)
-            files.append(part.measures)
-        positions = sum(asker.n_positions for asker in askers) - before
-        facts = {"accepted": len(accepted.rows), "not_finite": n_not_finite, "positions": positions}
-        facts["tokens"] = int(table["count"].to_numpy().sum())
-        return PartResult(files=files, amount=len(prompts), facts=facts)
+            files.append(self.measures)
+        positions = sum(one.n_positions for one in askers) - before
+        windows = int(table["count"].to_numpy().sum())
+        facts = Scored(amount=len(prompts), not_finite=n_not_finite, positions=positions, windows=windows)
+        yield finished(self.folder, files, facts)
 
 
 def _result(steps: Generator[int, None, T]) -> T:

@@ -20,19 +20,21 @@ from taskcatalog.documents.source import Chunk, DatasetChoice, Source
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.find_tokenizer import find_tokenizer
 from taskcatalog.runs.destination import Destination, check_apart, destination
+from taskcatalog.runs.driver import Work, run_jobs
 from taskcatalog.runs.files import digest_of
+from taskcatalog.runs.jobs import Pool
 from taskcatalog.runs.ledger import Ledger
-from taskcatalog.runs.local import Work
+from taskcatalog.runs.parts import Facts, Part
+from taskcatalog.runs.pools import Processes
 from taskcatalog.runs.progress import note
 from taskcatalog.runs.stage import defaults_of
-from taskcatalog.runs.streams import run_streams
 from taskcatalog.settings import Settings, checked, given_or_default
 from taskcatalog.sizes import parse_size, worker_count
 from taskcatalog.storage import AnyPath, locate, names_of
 from taskcatalog.stores.open_store import DEFAULT_SEQUENCE_LENGTH, LENGTH
 from taskcatalog.stores.token_store import STAGE, TokenStore, fingerprint_of, keep_tokenizer
 from taskcatalog.tokenizing.encoders import Engine, EngineDiffersError, choose_engine
-from taskcatalog.tokenizing.stream import Stream, sample_texts, tokenize_stream
+from taskcatalog.tokenizing.stream import Stream, Tokenized, sample_texts
 from taskcatalog.vocabulary import END_OF_TEXT_TOKENS, Vocabulary
 
 _FEW_BYTES = 1 << 18
@@ -42,6 +44,11 @@ _ENGINE_PART = "engine"
 _PARTS = 64
 _SMALLEST_PART = 1 << 20
 _LARGEST_PART = 256 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen(Facts):
+    engine: Engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +73,9 @@ class TokenizeSettings(Settings):
     """Of a Hugging Face dataset."""
 
 
+_STAGE = replace(STAGE, defaults=defaults_of(TokenizeSettings))
+
+
 def tokenize(
     sources: str | Path | Iterable[str | Path],
     out: str | AnyPath,
@@ -77,6 +87,7 @@ def tokenize(
     staging: str | Path | None = None,
     max_document: str | None = None,
     workers: int | None = None,
+    pool: Pool | None = None,
     follow_links: bool = False,
     force: bool = False,
 ) -> TokenStore:
@@ -92,7 +103,7 @@ def tokenize(
     the staging folder: it knows where documents came from, and MDS does not.
 
     ``max_document`` ("256MB") is the size up to which a worker holds a document in memory whole: a line of JSONL or a
-    value of a table. A larger one is a bad one.
+    value of a table. A larger one is a bad one. ``pool`` does the work in place of ``workers`` processes.
 
     Raises InputError for a source or tokenizer that cannot be read, ConflictError where ``out`` holds
     something else (``force`` replaces another run's output).
@@ -101,40 +112,47 @@ def tokenize(
     workers = worker_count(workers)
     checked("format", format, Literal["bin", "mds"])
     checked("engine", engine, AskedEngine)
+    to = destination(out, staging)
     if format == "mds":
-        to = destination(out, staging)
         tokens = to.folder.with_name(to.folder.name + ".tokens")
-        more: dict[str, Any] = {"engine": engine, "max_document": max_document, "workers": workers, "force": force}
-        tokenize(sources, tokens, tokenizer, settings, follow_links=follow_links, **more)
-        convert(tokens, out, ConvertSettings(format="mds"), staging=staging, workers=workers, force=force)
+        both: dict[str, Any] = {"workers": workers, "pool": pool, "force": force}
+        more: dict[str, Any] = {"engine": engine, "max_document": max_document, "follow_links": follow_links}
+        tokenize(sources, tokens, tokenizer, settings, **more, **both)
+        convert(tokens, out, ConvertSettings(format="mds"), staging=staging, **both)
         return TokenStore(tokens)
     largest = MAX_DOCUMENT if max_document is None else parse_size(max_document, "max_document")
-    to = destination(out, staging)
     found = find_sources(names_of(sources, "source"), follow_links)
-    whole = [locate(source.name) for source in found if format_of(source).detect]
-    check_apart(out, whole, (locate(source.name) for source in found if not format_of(source).detect))
+    _check_apart(out, found)
     vocabulary = Vocabulary.read(find_tokenizer(tokenizer))
     end_of_text = _end_of_text(vocabulary, settings)
     inputs = {"tokenizer": vocabulary.sha256, "sources": _description(found)}
-    described = asdict(settings)
-    if settings.on_error == "skip" and largest != MAX_DOCUMENT:
-        described["max_document"] = largest  # it decides which documents are left out
-    stage = replace(STAGE, defaults=defaults_of(TokenizeSettings))
-    with to.begin(stage, inputs, described, stamp=_stamp(found), force=force) as ledger:
+    with to.begin(_STAGE, inputs, _described(settings, largest), stamp=_stamp(found), force=force) as ledger:
         if not ledger.complete:
             streams = _streams(found, vocabulary.path, to, settings, largest, end_of_text)
-            used = _run(ledger, streams, vocabulary, engine, workers)
-            _check_documents(ledger)
+            used = _run(ledger, streams, vocabulary, engine, workers, pool or Processes(workers))
+            parts = _checked_parts(ledger)
+            _say_left_out(parts, settings)
             keep_tokenizer(ledger, vocabulary, to)
-            facts = _facts(ledger, end_of_text, used)
-            _say_skipped(ledger, facts["skipped"])
-            _say_doubtful(ledger, settings, facts["documents"])
-            ledger.finish(facts)
+            ledger.finish(_facts(ledger, parts, end_of_text, used))
         to.publish(ledger)
     return TokenStore(locate(out))
 
 
-def _run(ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, asked: AskedEngine, workers: int) -> Engine:
+def _check_apart(out: str | AnyPath, sources: list[Source]) -> None:
+    whole = [locate(source.name) for source in sources if format_of(source).detect]
+    check_apart(out, whole, (locate(source.name) for source in sources if not format_of(source).detect))
+
+
+def _described(settings: TokenizeSettings, max_document: int) -> dict[str, Any]:
+    described = asdict(settings)
+    if settings.on_error == "skip" and max_document != MAX_DOCUMENT:
+        described["max_document"] = max_document  # it decides which documents are left out
+    return described
+
+
+def _run(
+    ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, asked: AskedEngine, workers: int, pool: Pool
+) -> Engine:
     """Tokenizes all streams; returns the engine that did it."""
     threads = max(1, workers // max(1, len(streams)))
     # The engines have threads of their own: share the cores between the workers.
@@ -142,35 +160,29 @@ def _run(ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, asked: A
     engine = _engine(ledger, streams, vocabulary, asked)
     work = Work(description="tokenize", unit="B", total=ledger.inputs["sources"]["bytes"] or None)
     try:
-        _run_with(ledger, streams, engine, threads, work, workers)
+        run_jobs(ledger, [replace(stream, engine=engine, threads=threads) for stream in streams], pool, work)
     except EngineDiffersError as error:
         if asked == "gigatoken":
             raise InputError(f"gigatoken cannot be used: {error}: leave out --engine gigatoken") from error
         note(f"gigatoken cannot be used: {error}; all is done again with tokenizers, many times slower")
         ledger.forget(list(ledger.parts))
         engine = "tokenizers"
-        ledger.finish_part(_ENGINE_PART, [], {"engine": engine})
-        _run_with(ledger, streams, engine, threads, work, workers)
+        ledger.finish_part(_ENGINE_PART, Part.of({}, _Chosen(engine=engine)))
+        run_jobs(ledger, [replace(stream, engine=engine, threads=threads) for stream in streams], pool, work)
     return engine
-
-
-def _run_with(ledger: Ledger, streams: list[Stream], engine: Engine, threads: int, work: Work, workers: int) -> None:
-    equipped = {stream.name: replace(stream, engine=engine, threads=threads) for stream in streams}
-    run_streams(ledger, equipped, [tokenize_stream] * workers, work)
 
 
 def _engine(ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, asked: AskedEngine) -> Engine:
     """The engine that a stopped run had settled on, or the one that a sample of the corpus allows."""
     if _ENGINE_PART in ledger.parts:
-        engine: Engine = ledger.parts[_ENGINE_PART].facts["engine"]
-        return engine
+        return ledger.parts[_ENGINE_PART].facts_as(_Chosen).engine
     if asked == "auto" and ledger.inputs["sources"]["bytes"] < _FEW_BYTES:
         asked = "tokenizers"
     sample = sample_texts(streams) if asked != "tokenizers" else []
     engine, reason = choose_engine(vocabulary, asked, sample)
     if reason:
         note(f"{reason}; tokenizers does the work, many times slower")
-    ledger.finish_part(_ENGINE_PART, [], {"engine": engine})
+    ledger.finish_part(_ENGINE_PART, Part.of({}, _Chosen(engine=engine)))
     return engine
 
 
@@ -200,26 +212,24 @@ def _stamp(sources: list[Source]) -> str:
     return digest_of([source.changed for source in sources])
 
 
-def _check_documents(ledger: Ledger) -> None:
-    if not any(part.facts.get("documents") for part in ledger.parts.values()):
+def _checked_parts(ledger: Ledger) -> list[Tokenized]:
+    """What is known of all parts. Raises InputError where no document is in them."""
+    parts = list(ledger.facts_of(Tokenized).values())
+    if not any(part.documents for part in parts):
         ledger.forget(list(ledger.parts))
         raise InputError("the sources hold no document: give files with text")
+    return parts
 
 
-def _say_skipped(ledger: Ledger, skipped: int) -> None:
-    if skipped:
-        first = next(part.facts["problems"][0] for part in ledger.parts.values() if part.facts.get("problems"))
+def _say_left_out(parts: list[Tokenized], settings: TokenizeSettings) -> None:
+    if skipped := sum(part.skipped for part in parts):
+        first = next(part.problems[0] for part in parts if part.problems)
         note(f"{skipped:,} documents or files could not be read and were left out, the first of them: {first}")
-
-
-def _say_doubtful(ledger: Ledger, settings: TokenizeSettings, n_documents: int) -> None:
-    def total(fact: str) -> int:
-        return sum(part.facts.get(fact, 0) for part in ledger.parts.values())
-
-    if missing := total("without_meta"):
+    n_documents = sum(part.documents for part in parts)
+    if missing := sum(part.without_meta for part in parts):
         which = "no document has" if missing == n_documents else f"{missing:,} of {n_documents:,} documents do not have"
         note(f"{which} the field {settings.meta!r} that --meta names: nothing is kept there")
-    if texts := total("json_texts"):
+    if texts := sum(part.json_texts for part in parts):
         note(f"{texts:,} .json files have no text in a field {settings.field!r} and were taken as texts")
 
 
@@ -262,14 +272,13 @@ def _streams(
     ]
 
 
-def _facts(ledger: Ledger, end_of_text: int | None, engine: Engine) -> dict[str, Any]:
-    parts = [part for _, part in sorted(ledger.parts.items()) if "tokens" in part.facts]
+def _facts(ledger: Ledger, parts: list[Tokenized], end_of_text: int | None, engine: Engine) -> dict[str, Any]:
     return {
         "fingerprint": fingerprint_of(ledger),
-        "documents": sum(part.facts["documents"] for part in parts),
+        "documents": sum(part.documents for part in parts),
         "source_bytes": ledger.inputs["sources"]["bytes"],
-        "tokens": sum(part.facts["tokens"] for part in parts),
+        "tokens": sum(part.tokens for part in parts),
         "end_of_text": end_of_text,
         "engine": engine,
-        "skipped": sum(part.facts["skipped"] for part in parts),
+        "skipped": sum(part.skipped for part in parts),
     }

@@ -1,4 +1,4 @@
-"""Tokenizes a stream of chunks of sources into parts of a token store, in a worker process."""
+"""The job of tokenizing: a stream of chunks of sources into parts of a token store."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,7 +19,7 @@ from taskcatalog.documents.names import name_in_index
 from taskcatalog.documents.source import Chunk
 from taskcatalog.runs.destination import Destination
 from taskcatalog.runs.files import written_atomically
-from taskcatalog.runs.local import PartResult
+from taskcatalog.runs.parts import Facts, Part
 from taskcatalog.tables.parquet import TableWriter, table_writer, text_array
 from taskcatalog.tables.schemas import documents_schema, id_dtype
 from taskcatalog.tokenizing.encoders import Encoded, Encoder, Engine, cut_before, make_encoder
@@ -35,6 +35,22 @@ _READ_AHEAD = 2
 _SAMPLED_STREAMS = 4
 _SAMPLED_DOCUMENTS = 16
 _SAMPLED_CHARACTERS = 4_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokenized(Facts):
+    """Of two files, ids and the index of their documents."""
+
+    tokens: int
+    documents: int
+    skipped: int
+    """Documents that could not be read and were left out."""
+    problems: list[str]
+    """What was wrong with the first of them."""
+    without_meta: int
+    """Documents that lack the field that ``--meta`` names."""
+    json_texts: int
+    """Documents that are whole files named ``.json``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,37 +76,33 @@ class Stream:
     def n_bytes(self) -> int:
         return sum(chunk.n_bytes for chunk in self.chunks)
 
-
-def tokenize_stream(stream: Stream, skip: int) -> Iterator[PartResult]:
-    """Writes the stream's parts from number ``skip`` on.
-
-    Raises InputError for a document that cannot be read, EngineDiffersError where the engine is no good.
-    """
-    encoder = _encoder(stream.tokenizer, stream.engine, stream.threads)
-    problems = Problems(stream.on_error)
-    batches = _batches(stream, encoder, problems)
-    groups = _groups(_read_ahead(batches) if stream.threads > 1 else batches)
-    number, left, reported, group = 0, stream.n_bytes, 0, next(groups, [])
-    while True:
-        part = _PartWriter(stream, encoder, number) if number >= skip else None
-        characters = 0
-        with part or ExitStack():
-            while group:
-                if part:
-                    part.write(group)
-                characters += sum(map(len, chain.from_iterable(batch.texts for batch in group)))
-                unfinished = group[-1].unfinished
-                group = next(groups, [])  # known before the part ends: is it the last?
-                if characters >= _PART_CHARACTERS and not unfinished:
-                    break
-        amount = min(left, characters // _COMPRESSION) if group else left
-        left -= amount
-        if part:
-            facts = {"skipped": problems.skipped - reported, "problems": problems.messages, "last": not group}
-            yield part.result(max(1, amount), facts)
-        number, reported, problems.messages = number + 1, problems.skipped, []
-        if not group:
-            return
+    def run(self, first: int) -> Iterator[Part]:
+        """Raises InputError for a document that cannot be read, EngineDiffersError where the engine is no good."""
+        encoder = _encoder(self.tokenizer, self.engine, self.threads)
+        problems = Problems(self.on_error)
+        batches = _batches(self, encoder, problems)
+        groups = _groups(_read_ahead(batches) if self.threads > 1 else batches)
+        number, left, reported, group = 0, self.n_bytes, 0, next(groups, [])
+        while True:
+            part = _PartWriter(self, encoder, number) if number >= first else None
+            characters = 0
+            with part or ExitStack():
+                while group:
+                    if part:
+                        part.write(group)
+                    characters += sum(map(len, chain.from_iterable(batch.texts for batch in group)))
+                    unfinished = group[-1].unfinished
+                    group = next(groups, [])  # known before the part ends: is it the last?
+                    if characters >= _PART_CHARACTERS and not unfinished:
+                        break
+            amount = min(left, characters // _COMPRESSION) if group else left
+            left -= amount
+            if part:
+                skipped = problems.skipped - reported
+                yield part.finished(max(1, amount), skipped, problems.messages, is_last=not group)
+            number, reported, problems.messages = number + 1, problems.skipped, []
+            if not group:
+                return
 
 
 def sample_texts(streams: list[Stream]) -> list[str]:
@@ -116,7 +128,6 @@ class _PartWriter:
     n_documents: int = 0
     without_meta: int = 0
     json_texts: int = 0
-    """Documents that are whole files named ``.json``."""
     _open_start: int | None = None
     """Where the document began of which only pieces have been seen."""
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -165,16 +176,21 @@ class _PartWriter:
             }
         )
         self.n_documents += n
-        self.without_meta += metas.count(None)
+        self.without_meta += metas.count(None) if self.stream.meta is not None else 0
         self.json_texts += sum(_is_json_text(batch) for batch in group)
 
-    def result(self, amount: int, facts: dict[str, Any]) -> PartResult:
-        counted = {"tokens": self.n_tokens, "documents": self.n_documents}
-        if self.stream.meta is not None:
-            counted["without_meta"] = self.without_meta
-        if self.json_texts:
-            counted["json_texts"] = self.json_texts
-        return self.stream.to.finished(self.files, amount, counted | facts)
+    def finished(self, amount: int, skipped: int, problems: list[str], is_last: bool) -> Part:
+        facts = Tokenized(
+            amount=amount,
+            is_last=is_last,
+            tokens=self.n_tokens,
+            documents=self.n_documents,
+            skipped=skipped,
+            problems=problems,
+            without_meta=self.without_meta,
+            json_texts=self.json_texts,
+        )
+        return self.stream.to.finished(self.files, facts)
 
 
 def _separated(

@@ -1,0 +1,44 @@
+"""What a job holds of a store: where it is, and how it is opened."""
+
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
+from typing import Any, Self
+
+from taskcatalog.errors import InputError
+from taskcatalog.settings import given_or_default
+from taskcatalog.storage import AnyPath
+from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.store import Store
+
+
+@dataclass(frozen=True)
+class StorePlace:
+    path: str
+    options: StoreOptions
+    stamp: str
+    """Of the store when its stage began."""
+
+    @classmethod
+    def of(cls, store: Store, path: str | AnyPath, options: StoreOptions | None) -> Self:
+        """That of a store which was opened so."""
+        place = cls(str(path), given_or_default(options, StoreOptions), store.stamp)
+        place.__dict__["store"] = store
+        return place
+
+    @cached_property
+    def store(self) -> Store:
+        """The open store, which another process opens once. Raises InputError where it was changed since its stage
+        began."""
+        return _opened(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the open store."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@lru_cache(maxsize=1)
+def _opened(place: StorePlace) -> Store:
+    store = open_store(place.path, place.options)
+    if store.stamp != place.stamp:
+        raise InputError(f"{place.path}: was changed while it was read: give the command again")
+    return store
