@@ -41,7 +41,8 @@ def commands(generator: random.Random, things: list[str]) -> Iterator[list[str]]
     usual: dict[str, list[str]] = {
         "source": [source], "store": [store, flat], "catalog": [catalog], "path": [store, catalog, flat],
         "tokenizer": [tokenizer], "models": ["nowhere"], "model": ["nowhere"], "query": ["SELECT 1"],
-        "text": ["import"], "out": ["out", "out.bin", "s/out"], "workers": ["1"], "memory": ["1GB"],
+        "text": ["import"], "where": [store, catalog, flat], "ids": ["5,6"], "prompts": [source],
+        "out": ["out", "out.bin", "s/out"], "workers": ["1"], "memory": ["1GB"],
     }  # fmt: skip
     names = sorted(main.commands.keys() - LEFT_OUT)
     while True:
@@ -49,7 +50,7 @@ def commands(generator: random.Random, things: list[str]) -> Iterator[list[str]]
         arguments, options = [name], []
         for parameter in main.commands[name].params:
             assert parameter.name is not None
-            if parameter.name in ("help", "config"):
+            if parameter.name in ("help", "config", "verbose"):  # verbose shows where an error came from
                 continue
             is_hostile = generator.random() < 0.25
             value = generator.choice(WORDS if is_hostile or parameter.name not in usual else usual[parameter.name])

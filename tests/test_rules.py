@@ -1,5 +1,6 @@
 """``verify`` finds whatever breaks a rule that a table is declared with, where every ledger and digest is in order."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def edited(file: Path, edit: Edit, schema: pa.Schema | None = None) -> Iterator[
     with duckdb.connect() as database:
         database.execute(f"CREATE TABLE t AS SELECT *, row_number() OVER () AS nr FROM read_parquet('{file}')")
         pq.write_table(database.sql(edit.query(schema.names)).to_arrow_table().cast(schema), file)
-    content = read_signed(signed, 2, "ledger")
+    content = read_signed(signed, json.loads(signed.read_text())["format"], "ledger")
     entries = [content["files"]] if "files" in content else [part["files"] for part in content["parts"].values()]
     for entry in entries:
         if (name := file.relative_to(signed.parent).as_posix()) in entry:
