@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from taskcatalog.errors import SettingsError, TaskcatalogError
-from taskcatalog.terminal import SCREEN, Loudness, is_loud, one_line, open_streams, warn
+from taskcatalog.terminal import SCREEN, Loudness, is_loud, one_line, open_streams, set_loudness, warn
 
 _NEEDED_BY_MODELS = ("torch", "transformers", "safetensors")
 _OUT_OF_MEMORY = ("OutOfMemoryException", "OutOfMemoryError")
@@ -37,6 +37,8 @@ class Commands(click.Group):
             SCREEN.flush()
         except Exception as error:
             code = _tell(error)
+        finally:
+            set_loudness(Loudness.NORMAL)  # for whoever calls this as a function
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
