@@ -32,6 +32,6 @@ def test_compiling_is_said_once(demo_data: Path, tmp_path: Path) -> None:
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
     said = []
     for name in ("a", "b"):
-        command = [sys.executable, "-m", "taskcatalog", "ngrams", tmp_path / "store", "--out", tmp_path / name]
+        command = [sys.executable, "-m", "taskcatalog", "ngrams", f"{tmp_path}/store", "--out", f"{tmp_path}/{name}"]
         said.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stderr)
     assert ["compiled first" in text for text in said] == [True, False]
