@@ -14,7 +14,8 @@ import numpy as np
 
 import taskcatalog as tc
 from taskcatalog.lm.prefix_tree import prefix_tree
-from taskcatalog.stores.place import StorePlace
+from taskcatalog.stores.reference import StoreReference
+from taskcatalog.stores.sequence_range import SequenceRange
 from taskcatalog.stores.store import Store
 from taskcatalog.tasks.collect import collect_jobs, merge_collected, prompts_schema
 from taskcatalog.tasks.prompts import distinct_rows, ids_of, n_parts, read_part
@@ -39,8 +40,8 @@ def main() -> None:
 
 
 def count(store: Store, n_sequences: int, confident: float, folder: Path) -> None:
-    place = StorePlace.of(store, store.path, None)
-    jobs = collect_jobs(place, 0, n_sequences, _LENGTH, folder)
+    reference = StoreReference.of(store, store.path, None)
+    jobs = collect_jobs(reference, SequenceRange(0, n_sequences), _LENGTH, folder)
     n_tokens = sum(job.make().amount for job in jobs)
     prompts = folder / "prompts.parquet"
     collected = [job.out for job in jobs]

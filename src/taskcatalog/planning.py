@@ -19,7 +19,7 @@ from typing import Annotated
 import numpy as np
 import pyarrow.parquet as pq
 
-from taskcatalog.counting.count import Stretch, count_stretch, least_memory, tokens_that_fit
+from taskcatalog.counting.count import count_range, least_memory, tokens_that_fit
 from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import Grams, MemoryRun, merge
 from taskcatalog.counting.stage import NgramSettings
@@ -30,6 +30,7 @@ from taskcatalog.sizes import MOST_WORKERS, check_memory, memory_budget, peak_me
 from taskcatalog.storage import AnyPath
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.sequence_range import SequenceRange
 from taskcatalog.stores.store import Sequences, Store
 from taskcatalog.tables.names import above_count, ngram_table, prefix_table
 from taskcatalog.tables.tabulated import Tabulated
@@ -195,8 +196,7 @@ class _Counted:
 def _count(sample: _Sample, n_sequences: int, settings: NgramSettings, layout: KeyLayout, folder: Path) -> _Counted:
     workers = worker_count(None)
     started = time.perf_counter()
-    stretch = Stretch(first=0, last=n_sequences, layout=layout, folder=folder)
-    run, id_counts = count_stretch(sample, stretch, memory_budget(None), workers)
+    run, id_counts = count_range(sample, SequenceRange(0, n_sequences), layout, memory_budget(None), workers)
     counted = time.perf_counter()
     ns = [n for n in settings.n if n > 1]
     rows: Counter[str] = Counter()

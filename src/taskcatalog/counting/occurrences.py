@@ -1,13 +1,13 @@
 """How often given prompts occur in a store, in how many documents, and where first, without an index of the store.
 
-The prompts of one length go into a table of hashes. The store is read once, in pieces; each worker takes consecutive
-pieces and tallies for itself, and the tallies are put together in the store's order. So the result is the same for any
-number of workers and size of pieces, and exact: what has a prompt's hash is compared with it.
+The prompts of one length go into a table of hashes. The store is read once, in ranges; each worker takes consecutive
+ranges and tallies for itself, and the tallies are put together in the store's order. So the result is the same for any
+number of workers and size of ranges, and exact: what has a prompt's hash is compared with it.
 
 A prompt lies within one sequence, and may cross a document's end. It counts for the document that it begins in.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event
@@ -26,7 +26,8 @@ from taskcatalog.counting.windows import (
     tally_windows,
 )
 from taskcatalog.runs.progress import progress_bar
-from taskcatalog.stores.store import Sequences, Store, check_ids, stretches
+from taskcatalog.stores.sequence_range import SequenceRange, cut
+from taskcatalog.stores.store import Sequences, Store
 
 _TOKENS_AT_ONCE = 1 << 22
 _FILTER_BITS_PER_PROMPT = 16
@@ -63,19 +64,19 @@ def count_occurrences(
     places: there are only as many as fit ``memory``. Raises InputError where the store is damaged.
     """
     tables = _tables(ids, lengths)
-    pieces = list(_pieces(store, tokens_at_once))
+    ranges = cut(store, tokens_at_once)
     of_worker = sum(len(table.prompts) for table in tables) * 8 * (TALLIES + places)
-    workers = max(1, min(workers, len(pieces), memory // max(1, of_worker) - 1))
-    cuts = [len(pieces) * i // workers for i in range(workers + 1)]
+    workers = max(1, min(workers, len(ranges), memory // max(1, of_worker) - 1))
+    cuts = [len(ranges) * i // workers for i in range(workers + 1)]
     stopped = Event()
     with progress_bar("find", store.n_tokens, "tokens") as bar, ThreadPoolExecutor(workers) as pool:
 
         def tallied(i: int) -> _Tally:
             tally = _Tally(tables, places)
-            for piece in pieces[cuts[i] : cuts[i + 1]]:
+            for range_ in ranges[cuts[i] : cuts[i + 1]]:
                 if stopped.is_set():
                     break
-                bar.update(tally.add(store, piece))
+                bar.update(tally.add(store, range_))
             return tally
 
         try:
@@ -132,26 +133,6 @@ def _table(where: NDArray[np.int64], prompts: NDArray[Any]) -> _Table:
     return table
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Sequences ``first`` to ``last``, the last excluded; where there is one, the tokens of it at which prompts begin,
-    the last excluded, all by default."""
-
-    first: int
-    last: int
-    begin: int = 0
-    end: int | None = None
-
-
-def _pieces(store: Store, at_once: int) -> Iterator[_Piece]:
-    """The store in whole sequences, or where these are long, in parts of one."""
-    length = store.identity.sequence_length
-    begins = [0] if length <= at_once else range(0, max(1, min(length, store.n_tokens)), at_once)
-    for first, last in stretches(store.n_sequences, max(1, at_once // length)):
-        for begin, end in zip(begins, [*begins[1:], None], strict=True):
-            yield _Piece(first, last, begin, end)
-
-
 class _Tally:
     """What one worker has found. Tokens and documents are counted from where it began."""
 
@@ -164,13 +145,12 @@ class _Tally:
         """That have begun. What goes on from before has the number 0."""
         self.knows_documents = True
 
-    def add(self, store: Store, piece: _Piece) -> int:
-        """Tallies the next piece; returns its number of tokens."""
-        sequences = store.read(piece.first, piece.last)
-        check_ids(store, sequences, piece.first)
+    def add(self, store: Store, range_: SequenceRange) -> int:
+        """Tallies the next range; returns its number of tokens."""
+        sequences = range_.read(store)
         n_tokens = len(sequences.tokens)
-        begin, end = min(piece.begin, n_tokens), n_tokens if piece.end is None else min(piece.end, n_tokens)
-        starts = self._document_starts(sequences, begin, None if piece.end is None else end)
+        begin, end = min(range_.begin, n_tokens), n_tokens if range_.end is None else min(range_.end, n_tokens)
+        starts = self._document_starts(sequences, begin, None if range_.end is None else end)
         tokens = sequences.tokens.view()
         tokens.flags.writeable = False  # whatever it comes from, one type to compile for
         text = tokens, sequences.ends, begin, end, starts, self.n_documents, self.n_tokens - begin
@@ -181,13 +161,13 @@ class _Tally:
         return end - begin
 
     def _document_starts(self, sequences: Sequences, begin: int, end: int | None) -> NDArray[np.int64]:
-        """Those in the piece, with one that is behind its last token: the next piece does not know of it."""
+        """Those in the range, with one that is behind its last token: the next range does not know of it."""
         if sequences.document_starts is None:
             self.knows_documents = False
             return np.zeros(0, np.int64)
         starts = sequences.document_starts
-        first, last = np.searchsorted(starts, begin), len(starts) if end is None else np.searchsorted(starts, end)
-        return np.ascontiguousarray(starts[first:last], np.int64)
+        first, stop = np.searchsorted(starts, begin), len(starts) if end is None else np.searchsorted(starts, end)
+        return np.ascontiguousarray(starts[first:stop], np.int64)
 
     def append(self, after: "_Tally") -> None:
         """Adds what the worker found that goes on where this one ended."""

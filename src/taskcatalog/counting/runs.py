@@ -30,7 +30,7 @@ class Grams:
 
 
 class Run(Protocol):
-    """The grams of a stretch of a corpus, in order."""
+    """The grams of a range of a corpus, in order."""
 
     @property
     def layout(self) -> KeyLayout: ...
@@ -98,7 +98,7 @@ class MemoryRun:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run in files of plain numbers, read a stretch at a time."""
+    """A run in files of plain numbers, read in part."""
 
     layout: KeyLayout
     folder: Path

@@ -1,7 +1,7 @@
 """Second half of the stage: sorted runs to tables, one range of first ids after the other.
 
 The ranges hold about equal numbers of tokens and depend on the corpus alone, so that the files of a table are
-the same however the corpus was cut into stretches. Within a range, the runs are merged in *cells* that fit
+the same however the corpus was cut into ranges. Within a range, the runs are merged in *cells* that fit
 the memory, and the rows of every table fall out of the longest grams in order.
 """
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, read_bytes, size_of
 from taskcatalog.stores.id_file import NumberFile
-from taskcatalog.stores.store import stretches
+from taskcatalog.stores.store import ranges
 
 _MAPPED, _LAZY = b"MMIDIDX\0\0", b"TNTIDX\0\0"
 _MAPPED_HEAD, _LAZY_HEAD = struct.Struct("<QBQQ"), struct.Struct("<QQQQQQ")
@@ -54,8 +54,8 @@ class MegatronIndex:
 
     def batches(self) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
         """The number of the first item, lengths and places, for one batch of items after the other."""
-        for first, last in stretches(self.n_items, _ITEMS_AT_ONCE):
-            yield first, *self.items(first, last)
+        for start, stop in ranges(self.n_items, _ITEMS_AT_ONCE):
+            yield start, *self.items(start, stop)
 
     @cached_property
     def bounds(self) -> NDArray[np.int64]:

@@ -108,10 +108,10 @@ def starts_after(tokens: NDArray[Any], end_of_text: int | None) -> NDArray[np.in
     return None if end_of_text is None else np.flatnonzero(tokens == end_of_text) + 1
 
 
-def stretches(n_sequences: int, at_once: int) -> Iterator[tuple[int, int]]:
-    """``range(n_sequences)`` in stretches of ``at_once``."""
-    for start in range(0, n_sequences, at_once):
-        yield start, min(start + at_once, n_sequences)
+def ranges(n: int, at_once: int) -> Iterator[tuple[int, int]]:
+    """The numbers below ``n`` in ranges of ``at_once``: where each starts, and where it stops."""
+    for start in range(0, n, at_once):
+        yield start, min(start + at_once, n)
 
 
 def check_ids(store: Store, sequences: Sequences, first_sequence: int) -> None:

@@ -11,7 +11,7 @@ from taskcatalog.storage import AnyPath
 from taskcatalog.stores.document import Document, UnknownDocumentError, between_ends, check_token
 from taskcatalog.stores.fingerprint import fingerprint_of_files
 from taskcatalog.stores.identity import StoreIdentity
-from taskcatalog.stores.store import Sequences, stamp_of_files, starts_after, stretches, uniform_ends
+from taskcatalog.stores.store import Sequences, ranges, stamp_of_files, starts_after, uniform_ends
 from taskcatalog.vocabulary import Vocabulary
 
 DEFAULT_SEQUENCE_LENGTH = 2_048
@@ -113,5 +113,5 @@ def largest_vocabulary(ids: Ids, n_tokens: int) -> int:
     """Without a tokenizer: all that 8 or 16 bits can say, or what occurs among ids of more."""
     if ids.dtype.itemsize <= 2:
         return int(np.iinfo(ids.dtype).max) + 1
-    largest = (int(ids.read(a, b).max(initial=0)) for a, b in stretches(n_tokens, _IDS_AT_ONCE))
+    largest = (int(ids.read(a, b).max(initial=0)) for a, b in ranges(n_tokens, _IDS_AT_ONCE))
     return 1 + max(largest, default=0)

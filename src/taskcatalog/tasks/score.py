@@ -263,9 +263,9 @@ class ScoreJob(AskJob[Scorer]):
             asker.asker, asker.in_float32, prompts, asker.bits, asker.thresholds, self.measures is not None, doubt
         )
         accepted = scores.where(is_accepted)
-        places = {name: table[name].to_numpy()[accepted.rows] for name in ("count", "place")}
+        occurrences = {name: table[name].to_numpy()[accepted.rows] for name in ("count", "position")}
         with table_writer(self.out, accepted_schema(prompts.dtype)) as writer:
-            writer.write({"long_ids": list_array(prompts[accepted.rows])} | places | accepted.measures)
+            writer.write({"long_ids": list_array(prompts[accepted.rows])} | occurrences | accepted.measures)
         files = [self.out]
         if self.measures is not None:
             rows = dict(zip(id_columns(prompts.shape[1]), prompts[scores.rows].T, strict=True))
@@ -297,7 +297,7 @@ def accepted_schema(ids: np.dtype[Any]) -> pa.Schema:
     return pa.schema(
         [
             pa.field("long_ids", id_list),
-            *(pa.field(name, pa.uint64()) for name in ("count", "place")),
+            *(pa.field(name, pa.uint64()) for name in ("count", "position")),
             *(measure.field(ids) for measure in declared.MEASURES),
         ]
     )
