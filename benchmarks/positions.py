@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import taskcatalog as tc
+from taskcatalog.ids import bits_of
 from taskcatalog.lm.prefix_tree import prefix_tree
 from taskcatalog.stores.reference import StoreReference
 from taskcatalog.stores.sequence_range import SequenceRange
@@ -47,7 +48,7 @@ def count(store: Store, n_sequences: int, confident: float, folder: Path) -> Non
     collected = [job.out for job in jobs]
     n_prompts = merge_collected(collected, prompts_schema(_LENGTH, store.identity.id_dtype), prompts, _MEMORY)
     disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    bits = (store.identity.vocabulary_size - 1).bit_length()
+    bits = bits_of(store.identity.vocabulary_size)
     generator = np.random.default_rng(0)
     long = short = 0
     for number in range(n_parts(prompts)):

@@ -23,7 +23,7 @@ FLOORS = [
     ["stores"],
     ["tables", "vocabulary", "find_tokenizer"],
     ["runs"],
-    ["compiled", "display", "sizes", "storage"],
+    ["compiled", "display", "ids", "sizes", "storage"],
     ["settings", "terminal"],
     ["errors", "version"],
 ]

@@ -20,11 +20,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from taskcatalog.counting.count import count_range, least_memory, tokens_that_fit
-from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import Grams, MemoryRun, merge
 from taskcatalog.counting.stage import NgramSettings
 from taskcatalog.counting.tables import table_jobs
 from taskcatalog.errors import SettingsError
+from taskcatalog.ids import GramLayout
 from taskcatalog.settings import POSITIVE, Between, Settings, checked, given_or_default
 from taskcatalog.sizes import MOST_WORKERS, check_memory, memory_budget, peak_memory, sufficient_budget, worker_count
 from taskcatalog.storage import AnyPath
@@ -193,7 +193,7 @@ class _Counted:
     bytes: dict[str, int]
 
 
-def _count(sample: _Sample, n_sequences: int, settings: NgramSettings, layout: KeyLayout, folder: Path) -> _Counted:
+def _count(sample: _Sample, n_sequences: int, settings: NgramSettings, layout: GramLayout, folder: Path) -> _Counted:
     workers = worker_count(None)
     started = time.perf_counter()
     run, id_counts = count_range(sample, SequenceRange(0, n_sequences), layout, memory_budget(None), workers)
@@ -213,7 +213,7 @@ def _plan_counting(
     sample: _Sample, settings: NgramSettings, n_tokens: int, machine: Machine, folder: Path
 ) -> StagePlan:
     """Leaves the sample's tables in ``folder``."""
-    layout = KeyLayout(max(2, *settings.n), sample.identity.vocabulary_size)
+    layout = GramLayout(max(2, *settings.n), sample.identity.vocabulary_size)
     counting = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
     check_memory(memory_budget(machine.memory), least_memory(sample, layout), counting)
     _count(sample, min(sample.n_sequences, 2), settings, layout, folder)  # compiles

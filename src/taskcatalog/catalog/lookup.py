@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from taskcatalog.errors import InputError
+from taskcatalog.ids import searchable
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.sizes import worker_count
 from taskcatalog.tables.names import id_columns
@@ -105,7 +106,7 @@ class SortedTable:
         inside = np.flatnonzero((grams >= 0).all(1) & (grams < 1 << 32).all(1))
         if not len(inside):
             return result
-        order = inside[np.argsort(_keys(grams[inside])[0])]
+        order = inside[np.argsort(searchable(grams[inside])[0])]
         asked = grams[order]
         file_of = self._file_of(asked[:, 0])
         lookups: list[_Lookup] = []
@@ -157,16 +158,6 @@ def _may_hold(low: NDArray[np.int64], high: NDArray[np.int64], prefix: NDArray[n
 def _find(file: _File, groups: list[int], asked: NDArray[np.int64], rows: slice) -> tuple[slice, NDArray[np.uint64]]:
     """The counts of some of the n-grams asked in neighbouring row groups, 0 for those that these do not hold."""
     ids, counts = file.read(groups)
-    here, wanted = _keys(np.stack(ids, 1), asked[rows])
-    places = np.minimum(np.searchsorted(here, wanted), len(here) - 1)
-    return rows, np.where(here[places] == wanted, counts[places], np.uint64(0))
-
-
-def _keys(*grams: NDArray[Any]) -> list[NDArray[Any]]:
-    """Each row of ids as one number, or as bytes where that is too narrow, that sort as the rows do."""
-    n = grams[0].shape[1]
-    bits = 64 // n
-    if any(int(ids.max()) >> bits for ids in grams):
-        return [np.ascontiguousarray(ids, ">u4").view(f"S{4 * n}").ravel() for ids in grams]
-    shifts = [np.uint64(bits * (n - 1 - i)) for i in range(n)]
-    return [sum(ids[:, i].astype(np.uint64) << shift for i, shift in enumerate(shifts)) for ids in grams]  # type: ignore[misc]
+    here, wanted = searchable(np.stack(ids, 1), asked[rows])
+    at = np.minimum(np.searchsorted(here, wanted), len(here) - 1)
+    return rows, np.where(here[at] == wanted, counts[at], np.uint64(0))

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskcatalog.counting.kernels import count_heads, scatter_payloads, sort_and_count
-from taskcatalog.counting.keys import KeyLayout, high_and_low
 from taskcatalog.counting.runs import COUNTS, MemoryRun
+from taskcatalog.ids import GramLayout, high_and_low
 from taskcatalog.stores.sequence_range import SequenceRange, cut
 from taskcatalog.stores.store import Sequences, Store, check_ids
 
@@ -47,21 +47,21 @@ class _Share:
     n_grams: int
 
 
-def tokens_that_fit(store: Store, layout: KeyLayout, memory: int, workers: int) -> int:
+def tokens_that_fit(store: Store, layout: GramLayout, memory: int, workers: int) -> int:
     """How many tokens can be counted at once within ``memory`` bytes, beside their tables."""
     heads = (_sharers(layout, memory, workers) + _HEAD_ARRAYS) * layout.vocabulary_size * _HEAD_BYTES
     left = memory - memory // _TABLES_SHARE - memory // _SCRATCH_SHARE - heads
     return int(min(max(_LEAST_TOKENS, left // _token_bytes(store, layout)), _MOST_TOKENS))
 
 
-def least_memory(store: Store, layout: KeyLayout) -> int:
+def least_memory(store: Store, layout: GramLayout) -> int:
     """Bytes of memory below which nothing can be counted: what each id takes, and a few tokens."""
     heads = (1 + _HEAD_ARRAYS) * layout.vocabulary_size * _HEAD_BYTES
     least = heads + _LEAST_TOKENS * _token_bytes(store, layout)
     return math.ceil(least / (1 - 1 / _TABLES_SHARE - 1 / _SCRATCH_SHARE))
 
 
-def _token_bytes(store: Store, layout: KeyLayout) -> float:
+def _token_bytes(store: Store, layout: GramLayout) -> float:
     of_sequences = _SEQUENCE_BYTES * store.n_sequences / max(1, store.n_tokens)
     return store.identity.id_dtype.itemsize + layout.payload_dtype.itemsize + COUNTS.itemsize + of_sequences
 
@@ -72,7 +72,7 @@ def cut_store(store: Store, tokens_at_once: int) -> list[SequenceRange]:
 
 
 def count_range(
-    store: Store, range_: SequenceRange, layout: KeyLayout, memory: int, workers: int
+    store: Store, range_: SequenceRange, layout: GramLayout, memory: int, workers: int
 ) -> tuple[MemoryRun, NDArray[np.int64]]:
     """The sorted run of a range, and how often each id occurs in it (vocabulary,)."""
     most_scratch = memory // _SCRATCH_SHARE // workers // layout.payload_dtype.itemsize
@@ -85,7 +85,7 @@ def count_range(
 
 
 def _scattered(
-    pool: ThreadPoolExecutor, shares: list[_Share], layout: KeyLayout
+    pool: ThreadPoolExecutor, shares: list[_Share], layout: GramLayout
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """The payloads of the grams in the buckets of their heads, and where each bucket starts (heads + 1,)."""
     slots = np.zeros((len(shares), layout.vocabulary_size), np.int64)
@@ -102,13 +102,13 @@ def _all(pool: ThreadPoolExecutor, do: Callable[[T], R], items: Iterable[T]) -> 
     return list(pool.map(do, items))
 
 
-def _sharers(layout: KeyLayout, memory: int, workers: int) -> int:
+def _sharers(layout: GramLayout, memory: int, workers: int) -> int:
     """How many workers share in the scattering: each has its own slots."""
     return max(1, min(workers, memory // _SLOTS_SHARE // (layout.vocabulary_size * _HEAD_BYTES)))
 
 
 def _read_shares(
-    pool: ThreadPoolExecutor, store: Store, range_: SequenceRange, layout: KeyLayout, sharers: int
+    pool: ThreadPoolExecutor, store: Store, range_: SequenceRange, layout: GramLayout, sharers: int
 ) -> list[_Share]:
     if range_.stop - range_.start == 1:
         sequence = store.read(range_.start, range_.stop)
@@ -130,7 +130,7 @@ def _share_of_sequences(store: Store, range_: SequenceRange) -> _Share:
 
 
 def _share_of_sequence(
-    store: Store, number: int, sequence: Sequences, layout: KeyLayout, begin: int, end: int
+    store: Store, number: int, sequence: Sequences, layout: GramLayout, begin: int, end: int
 ) -> _Share:
     tokens = sequence.tokens[begin : end + layout.n - 1]
     if int(tokens.max(initial=0)) >= layout.vocabulary_size:
@@ -146,14 +146,14 @@ def _first_slots(counts: NDArray[np.int64], starts: NDArray[np.int64]) -> None:
         slots, row[:] = row.copy(), slots
 
 
-def _scatter(share: _Share, layout: KeyLayout, slots: NDArray[np.int64], payload: NDArray[Any]) -> None:
+def _scatter(share: _Share, layout: GramLayout, slots: NDArray[np.int64], payload: NDArray[Any]) -> None:
     numbers = high_and_low(payload)
     scatter_payloads(share.tokens, share.ends, share.n_grams, layout.n, layout.bits, layout.end_id, slots, *numbers)
 
 
 def _sorted(
     pool: ThreadPoolExecutor,
-    layout: KeyLayout,
+    layout: GramLayout,
     starts: NDArray[np.int64],
     payload: NDArray[Any],
     n_ranges: int,

@@ -2,7 +2,7 @@
 
 Shapes: tokens (t,), ends (sequences,), heads' starts (heads + 1,), payloads and counts (grams,). Grams of one
 head stand together, ascending by payload; ``starts[h]`` is where head h begins. Payloads come as ``high`` and ``low``
-(see ``keys``): where ``high`` is None, numba compiles only what ``low`` needs.
+(see ``ids``): where ``high`` is None, numba compiles only what ``low`` needs.
 """
 
 from typing import Any

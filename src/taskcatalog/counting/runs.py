@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskcatalog.counting.kernels import merge_two
-from taskcatalog.counting.keys import KeyLayout, high_and_low
+from taskcatalog.ids import GramLayout, high_and_low
 from taskcatalog.runs.files import written_atomically
 
 COUNTS = np.dtype(np.uint32)
@@ -22,7 +22,7 @@ class Grams:
     """Some grams of a run: those of head ``first_head + i`` are rows ``starts[i]`` to ``starts[i + 1]`` of payload
     and counts, ascending by payload."""
 
-    layout: KeyLayout
+    layout: GramLayout
     first_head: int
     starts: NDArray[np.int64]
     payload: NDArray[Any]
@@ -33,7 +33,7 @@ class Run(Protocol):
     """The grams of a range of a corpus, in order."""
 
     @property
-    def layout(self) -> KeyLayout: ...
+    def layout(self) -> GramLayout: ...
 
     def starts(self, first: int, last: int) -> NDArray[np.int64]:
         """The row where each of the heads ``first`` to ``last`` begins, both included: (last - first + 1,)."""
@@ -49,7 +49,7 @@ class Run(Protocol):
 class MemoryRun:
     """A run in memory, in ranges of heads with gaps between them."""
 
-    layout: KeyLayout
+    layout: GramLayout
     all_starts: NDArray[np.int64]
     """(heads + 1,)"""
     all_payload: NDArray[Any]
@@ -100,7 +100,7 @@ class MemoryRun:
 class StoredRun:
     """A run in files of plain numbers, read in part."""
 
-    layout: KeyLayout
+    layout: GramLayout
     folder: Path
 
     def starts(self, first: int, last: int) -> NDArray[np.int64]:

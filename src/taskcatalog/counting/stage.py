@@ -11,10 +11,10 @@ from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.compiled import is_kept
 from taskcatalog.counting.count import count_range, cut_store, least_memory, tokens_that_fit
 from taskcatalog.counting.kernels import sort_and_count
-from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import Run, StoredRun
 from taskcatalog.counting.tables import table_jobs, write_unigrams
 from taskcatalog.counting.top import write_top_table
+from taskcatalog.ids import GramLayout
 from taskcatalog.runs.destination import check_apart
 from taskcatalog.runs.driver import Work, run_jobs
 from taskcatalog.runs.files import written_atomically
@@ -72,7 +72,7 @@ class _CountJob(OnePart):
     name: str
     reference: StoreReference
     range: SequenceRange
-    layout: KeyLayout
+    layout: GramLayout
     folder: Path
     memory: int
     workers: int
@@ -100,7 +100,7 @@ class _Counting:
     ledger: Ledger
     reference: StoreReference
     settings: NgramSettings
-    layout: KeyLayout
+    layout: GramLayout
     memory: int
     workers: int
     pool: Pool | None
@@ -186,8 +186,8 @@ def _write_ngrams(run: _Counting) -> None:
     ledger.finish_part(ngram_table(1), finished(ledger.folder, [unigrams], Tabulated(rows=rows)))
 
 
-def _layout(store: Store, settings: NgramSettings) -> KeyLayout:
-    return KeyLayout(max(2, *settings.n), store.identity.vocabulary_size)
+def _layout(store: Store, settings: NgramSettings) -> GramLayout:
+    return GramLayout(max(2, *settings.n), store.identity.vocabulary_size)
 
 
 def _ranges(run: _Counting) -> list[SequenceRange]:

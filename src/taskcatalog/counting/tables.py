@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from taskcatalog.counting.count import equal_ranges
 from taskcatalog.counting.kernels import decode, group
-from taskcatalog.counting.keys import KeyLayout, high_and_low
 from taskcatalog.counting.runs import Grams, Run, merge
+from taskcatalog.ids import GramLayout, high_and_low
 from taskcatalog.runs.jobs import OnePart
 from taskcatalog.runs.parts import Part, finished
 from taskcatalog.tables import ngrams as declared
@@ -43,7 +43,7 @@ class TableJob(OnePart):
     """One range of first ids: runs in, a file of each table out."""
 
     name: str
-    layout: KeyLayout
+    layout: GramLayout
     first_id: int
     last_id: int
     n_tokens: int
@@ -79,7 +79,7 @@ class TableJob(OnePart):
 
 
 def table_jobs(
-    id_counts: NDArray[np.int64], layout: KeyLayout, ns: Sequence[int], runs: Sequence[Run], folder: Path, memory: int
+    id_counts: NDArray[np.int64], layout: GramLayout, ns: Sequence[int], runs: Sequence[Run], folder: Path, memory: int
 ) -> list[TableJob]:
     """A job for each range of ids, to be done within ``memory`` bytes; ``id_counts`` (vocabulary,) is how often each
     id occurs."""
@@ -123,7 +123,7 @@ def write_unigrams(id_counts: NDArray[np.int64], out: Path) -> int:
 class _Tabulator:
     """The longest grams in, in order; rows of all tables out."""
 
-    def __init__(self, layout: KeyLayout, tables: dict[int, tuple[TableWriter, TableWriter]]) -> None:
+    def __init__(self, layout: GramLayout, tables: dict[int, tuple[TableWriter, TableWriter]]) -> None:
         """``tables`` has, for each n, the writers of the n-grams and of their prefixes."""
         self._layout = layout
         self._tables = tables

@@ -10,8 +10,8 @@ _TOKENS_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class SequenceRange:
-    """The sequences ``start`` to ``stop`` of a store, or of one sequence the tokens ``begin`` to ``end``, and what begins
-    at these."""
+    """The sequences ``start`` to ``stop`` of a store, or of one sequence what begins at its tokens ``begin`` to
+    ``end``."""
 
     start: int
     stop: int

@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from taskcatalog.ids import bits_of
 from taskcatalog.runs.jobs import OnePart
 from taskcatalog.runs.parts import Facts, Part, finished
 from taskcatalog.stores.reference import StoreReference
@@ -67,7 +68,7 @@ class CollectJob(OnePart):
         windows = sliding_window_view(padded, self.length)[firsts]
         positions = np.repeat(np.arange(range_.start, range_.stop, dtype=np.uint64), n_windows) << np.uint64(32)
         positions |= offsets.astype(np.uint64) + np.uint64(range_.begin)
-        found = distinct_rows(windows, max(1, (store.identity.vocabulary_size - 1).bit_length()))
+        found = distinct_rows(windows, bits_of(store.identity.vocabulary_size))
         with table_writer(self.out, prompts_schema(self.length, store.identity.id_dtype)) as writer:
             ids = dict(zip(id_columns(self.length), found.rows.T, strict=True))
             writer.write(ids | {"count": found.counts, "position": positions[found.first]})

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.ids import bits_of
 from taskcatalog.lm.load import Dtype, FoundModel, find_model
 from taskcatalog.lm.model import LanguageModel, ModelName
 from taskcatalog.lm.needs import Needs, needs
@@ -171,8 +172,7 @@ def _scorer(store: Store, settings: ScanSettings, found: FoundModel, bos_id: int
         min_divergence=settings.min_divergence,
         divergence=settings.divergence,
     )
-    bits = max(1, (store.identity.vocabulary_size - 1).bit_length())
-    return Scorer(found, settings.prompt_length, bos_id, bits, thresholds)
+    return Scorer(found, settings.prompt_length, bos_id, bits_of(store.identity.vocabulary_size), thresholds)
 
 
 def _bos_id(found: FoundModel) -> int:
