@@ -131,13 +131,13 @@ def ngrams(
     budget, workers = memory_budget(memory), worker_count(workers)
     source = open_store(store, options)
     layout = _layout(source, settings)
-    asked = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
+    doing = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
     folder = CatalogFolder(locate_here(out))
     check_apart(out, [source.path])
     folder.check_identity(source.identity)
     inputs = {"store": source.identity.fingerprint}
     if not Ledger.is_done(folder.ngrams, STAGE, inputs, asdict(settings)):
-        check_memory(budget, least_memory(source, layout), asked)
+        check_memory(budget, least_memory(source, layout), doing)
     with Ledger.begin(folder.ngrams, STAGE, inputs, asdict(settings), stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
             reference = StoreReference.of(source, store, options)

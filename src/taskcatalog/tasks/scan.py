@@ -28,10 +28,10 @@ from taskcatalog.stores.store import Store, ranges, unchanged
 from taskcatalog.tables import registry
 from taskcatalog.tables.measures import Divergence
 from taskcatalog.tables.names import MAX_PROMPT_LENGTH, MEASURES
-from taskcatalog.tasks.asking import ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.collect import Collected, collect_jobs, merge_collected, prompts_schema
 from taskcatalog.tasks.describe import write_tasks
+from taskcatalog.tasks.on_devices import run_on_devices
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, n_parts
 from taskcatalog.tasks.score import Scored, ScoreJob, Scorer, Thresholds
 
@@ -128,10 +128,10 @@ def scan(
         if not ledger.complete:
             scorer = _scorer(source, settings, found, bos_id)
             _advise_on_tokens(source, settings)
-            check_length(settings.prompt_length + 1 + settings.bos, scorer.asker.model)
+            check_length(settings.prompt_length + 1 + settings.bos, scorer.prompt_model.model)
             reference = StoreReference.of(source, store, options)
             with unchanged(source):
-                _check_store(source, sequences, scorer.asker.model)
+                _check_store(source, sequences, scorer.prompt_model.model)
                 _collect(ledger, reference, sequences, settings, budget - needed.held, pool or Inline())
                 _score(ledger, scorer, settings, pool)
                 _describe(ledger, source, found.name, budget - needed.held)
@@ -223,7 +223,7 @@ def _score(ledger: Ledger, scorer: Scorer, settings: ScanSettings, pool: Pool | 
     jobs = [
         ScoreJob(
             name=f"score-{i:06d}",
-            asker=scorer,
+            model=scorer,
             folder=ledger.folder,
             prompts=prompts,
             row_group=i,
@@ -235,7 +235,7 @@ def _score(ledger: Ledger, scorer: Scorer, settings: ScanSettings, pool: Pool | 
     n_prompts = ledger.parts["prompts"].facts_as(_Merged).prompts
     n_windows = sum(part.windows for part in ledger.facts_of(Collected).values())
     work = Work(description="scan", unit="prompts", total=n_prompts, also=("windows", n_windows))
-    ask_everywhere(ledger, jobs, scorer, pool, work)
+    run_on_devices(ledger, jobs, scorer, pool, work)
 
 
 def _describe(ledger: Ledger, store: Store, model: ModelName, memory: int) -> None:

@@ -168,21 +168,21 @@ def make_encoder(vocabulary: Vocabulary, engine: Engine, threads: int = 1) -> En
 
 
 def choose_engine(
-    vocabulary: Vocabulary, asked: Literal["auto", "gigatoken", "tokenizers"], sample: Sequence[str]
+    vocabulary: Vocabulary, choice: Literal["auto", "gigatoken", "tokenizers"], sample: Sequence[str]
 ) -> tuple[Engine, str | None]:
     """The engine for a tokenizer and a corpus, and why it is not the fast one.
 
     Compares both on ``sample``, on odd texts, and on the tokenizer's own added tokens. Raises SettingsError
-    where ``asked`` insists on the fast one and it differs.
+    where ``choice`` insists on the fast one and it differs.
     """
-    if asked == "tokenizers":
+    if choice == "tokenizers":
         return "tokenizers", None
     added = vocabulary.added_tokens
     probes = [*_PROBES, *added, "".join(added), " ".join(added), "a" + "b\u0301".join(added)]
     try:
         FastEncoder(vocabulary).check([*probes, *sample])
     except EngineDiffersError as error:
-        if asked == "gigatoken":
+        if choice == "gigatoken":
             raise SettingsError(
                 f"{vocabulary.path}: gigatoken cannot be used: {error}: leave out --engine gigatoken"
             ) from error
