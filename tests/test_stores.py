@@ -72,7 +72,7 @@ def test_ids_that_are_none(tmp_path: Path, demo_data: Path, id_type: Any, bad: i
     ids = np.arange(20).astype(id_type)
     ids[13] = bad
     ids.tofile(tmp_path / "a.bin")
-    message = rf"a.bin: the id at place 13 is {bad}, which is negative or beyond 32 bits: .*--id-dtype"
+    message = rf"a.bin: id number 13 is {bad}, which is negative or beyond 32 bits: .*--id-dtype"
     for tokenizer in (None, str(demo_data)):
         store = tc.open_store(tmp_path / "a.bin", tc.StoreOptions(id_dtype=id_type, tokenizer=tokenizer))
         with pytest.raises(InputError, match=message):

@@ -207,9 +207,9 @@ def _split_head(job: TableJob, head: int, bounds: list[NDArray[np.int64]]) -> It
     largest = max(payloads, key=len)
     n_cells = -(-sum(map(len, payloads)) // job.rows_at_once)
     cuts = np.unique(largest[np.arange(1, n_cells) * len(largest) // n_cells])
-    places = [[0, *np.searchsorted(own, cuts).tolist(), len(own)] for own in payloads]
+    inner = [[0, *np.searchsorted(own, cuts).tolist(), len(own)] for own in payloads]
     for i in range(len(cuts) + 1):
         yield [
-            _grams(run, head, own[0] + np.array(place[i : i + 2], np.int64))
-            for run, own, place in zip(job.runs, bounds, places, strict=True)
+            _grams(run, head, own[0] + np.array(cut[i : i + 2], np.int64))
+            for run, own, cut in zip(job.runs, bounds, inner, strict=True)
         ]

@@ -46,7 +46,7 @@ class StreamStore:
     ) -> None:
         """The first ``n_tokens`` of ``ids``, in sequences of 2,048 if no length is given.
 
-        ``files`` and their ``layout`` name the corpus. ``document_starts`` gives places in the stream,
+        ``files`` and their ``layout`` name the corpus. ``document_starts`` gives tokens of the stream,
         ascending, or None where only end-of-text ids tell them.
         """
         self.path = path

@@ -154,7 +154,7 @@ class TokenStore:
         return [0, *accumulate(side_by_side(_rows_of_index, self._indexes))]
 
     def _starts(self, first: int, last: int) -> NDArray[np.int64] | None:
-        """Places, counted from ``first``, where a document begins."""
+        """The tokens, counted from ``first``, where a document begins."""
         found = [np.zeros(0, np.int64)]
         for part, begin in self._parts(first, last):
             starts = self._starts_of_part(part)

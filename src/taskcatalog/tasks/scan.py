@@ -127,18 +127,31 @@ def scan(
     with Ledger.begin(scan_folder, STAGE, inputs, decided, stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
             scorer = _scorer(source, settings, found, bos_id)
-            _advise_on_tokens(source, settings)
-            check_length(settings.prompt_length + 1 + settings.bos, scorer.prompt_model.model)
             reference = StoreReference.of(source, store, options)
-            with unchanged(source):
-                _check_store(source, sequences, scorer.prompt_model.model)
-                _collect(ledger, reference, sequences, settings, budget - needed.held, pool or Inline())
-                _score(ledger, scorer, settings, pool)
-                _describe(ledger, source, found.name, budget - needed.held)
+            _fill(ledger, reference, sequences, scorer, settings, budget - needed.held, pool)
             folder.prepare(source.identity, source.vocabulary)
             ledger.finish(_facts(ledger))
         folder.remember_store(source.path, options)
     return dict(ledger.facts)
+
+
+def _fill(
+    ledger: Ledger,
+    reference: StoreReference,
+    sequences: SequenceRange,
+    scorer: Scorer,
+    settings: ScanSettings,
+    memory: int,
+    pool: Pool | None,
+) -> None:
+    store, model = reference.store, scorer.prompt_model.model
+    _advise_on_tokens(store, settings)
+    check_length(settings.prompt_length + 1 + settings.bos, model)
+    with unchanged(store):
+        _check_store(store, sequences, model)
+        _collect(ledger, reference, sequences, settings, memory, pool or Inline())
+        _score(ledger, scorer, settings, pool)
+        _describe(ledger, store, scorer.found.name, memory)
 
 
 def scan_needs(found: FoundModel, settings: ScanSettings) -> Needs:
