@@ -150,9 +150,9 @@ class _Sample:
 
     def read(self, start: int, stop: int) -> Sequences:
         ends = self.sequences.ends
-        first = int(ends[start - 1]) if start else 0
-        last = int(ends[stop - 1]) if stop else 0
-        return Sequences(self.sequences.tokens[first:last], ends[start:stop] - first, None)
+        begin = int(ends[start - 1]) if start else 0
+        end = int(ends[stop - 1]) if stop else 0
+        return Sequences(self.sequences.tokens[begin:end], ends[start:stop] - begin, None)
 
 
 def _plan_tokenizing(sample: _Sample, vocabulary: Vocabulary, n_tokens: int, machine: Machine) -> StagePlan:

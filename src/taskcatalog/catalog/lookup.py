@@ -127,12 +127,12 @@ class SortedTable:
         """For each few row groups that may hold some of the n-grams, what looks for them there."""
         low, high = file.bounds
         first = begin + np.searchsorted(grams[begin:end, 0], low[:, 0])
-        last = begin + np.searchsorted(grams[begin:end, 0], high[:, 0], side="right")
+        after = begin + np.searchsorted(grams[begin:end, 0], high[:, 0], side="right")
         lookups: list[_Lookup] = []
         together: list[int] = []
         rows = slice(0, 0)
         for group in range(len(low)):
-            start, stop = int(first[group]), int(last[group])
+            start, stop = int(first[group]), int(after[group])
             if low[group, 0] == high[group, 0] and self._n > 1:  # then its second ids are sorted, too
                 seconds = grams[start:stop, 1]
                 stop = start + int(np.searchsorted(seconds, high[group, 1], side="right"))

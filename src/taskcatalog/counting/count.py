@@ -172,9 +172,9 @@ def _sorted(
     firsts = np.array([first for first, _ in ranges])
     # Each range has a gap at its end now, where equal grams were.
     begins = starts[firsts]
-    lengths = unique_ends[[last - 1 for _, last in ranges]] - begins
+    lengths = unique_ends[[stop - 1 for _, stop in ranges]] - begins
     row_starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    shifts = np.repeat(begins - row_starts[:-1], [last - first for first, last in ranges])
+    shifts = np.repeat(begins - row_starts[:-1], [stop - first for first, stop in ranges])
     unique_starts = np.concatenate([np.zeros(1, np.int64), unique_ends - shifts])
     return MemoryRun(layout, unique_starts, payload, counts, row_starts, begins)
 

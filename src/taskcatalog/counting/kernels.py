@@ -49,17 +49,17 @@ def scatter_payloads(
 
 @compiled
 def sort_and_count(
-    starts: Any, first: int, last: int, high: Any, low: Any, payload_bits: int, most_scratch: int, counts: Any,
+    starts: Any, first: int, stop: int, high: Any, low: Any, payload_bits: int, most_scratch: int, counts: Any,
     unique_ends: Any,
 ) -> None:  # fmt: skip
-    """Sorts the payloads of each of the heads ``first`` to ``last`` and keeps one of equals, in place.
+    """Sorts the payloads of each of the heads ``first`` to ``stop`` and keeps one of equals, in place.
 
     Those that are kept stand from ``starts[first]`` on, ``counts`` says how many there were of each, and
     ``unique_ends`` (heads,) gets where each head ends now. A head of more than ``most_scratch`` grams is sorted in
     place, slower, rather than in more memory.
     """
     largest = 0
-    for head in range(first, last):
+    for head in range(first, stop):
         size = starts[head + 1] - starts[head]
         if size <= most_scratch:
             largest = max(largest, size)
@@ -68,7 +68,7 @@ def sort_and_count(
     scratch_high = None if high is None else np.empty(n_scratch, high.dtype)
     digit_counts = np.empty(_MOST_DIGIT_COUNTS, np.int64)
     write = starts[first]
-    for head in range(first, last):
+    for head in range(first, stop):
         begin, end = starts[head], starts[head + 1]
         if begin < end:
             if high is None:

@@ -35,8 +35,8 @@ class Run(Protocol):
     @property
     def layout(self) -> GramLayout: ...
 
-    def starts(self, first: int, last: int) -> NDArray[np.int64]:
-        """The row where each of the heads ``first`` to ``last`` begins, both included: (last - first + 1,)."""
+    def starts(self, first: int, stop: int) -> NDArray[np.int64]:
+        """The row where each of the heads ``first`` to ``stop`` begins, that of ``stop`` too: (stop - first + 1,)."""
 
     def payload(self, begin: int, end: int) -> NDArray[Any]:
         """The payloads of some rows, to look at here and there."""
@@ -62,8 +62,8 @@ class MemoryRun:
     def __len__(self) -> int:
         return int(self.row_starts[-1])
 
-    def starts(self, first: int, last: int) -> NDArray[np.int64]:
-        return self.all_starts[first : last + 1]
+    def starts(self, first: int, stop: int) -> NDArray[np.int64]:
+        return self.all_starts[first : stop + 1]
 
     def payload(self, begin: int, end: int) -> NDArray[Any]:
         return self._rows(self.all_payload, begin, end)
@@ -74,11 +74,11 @@ class MemoryRun:
     def _rows(self, array: NDArray[Any], begin: int, end: int) -> NDArray[Any]:
         pieces = [array[:0]]
         for i in range(int(np.searchsorted(self.row_starts, begin, side="right")) - 1, len(self.begins)):
-            first, last = int(self.row_starts[i]), int(self.row_starts[i + 1])
+            first, stop = int(self.row_starts[i]), int(self.row_starts[i + 1])
             if first >= end:
                 break
             shift = int(self.begins[i]) - first
-            pieces.append(array[max(begin, first) + shift : min(end, last) + shift])
+            pieces.append(array[max(begin, first) + shift : min(end, stop) + shift])
         return pieces[-1] if len(pieces) <= 2 else np.concatenate(pieces)
 
     def write(self, folder: Path) -> list[Path]:
@@ -103,8 +103,8 @@ class StoredRun:
     layout: GramLayout
     folder: Path
 
-    def starts(self, first: int, last: int) -> NDArray[np.int64]:
-        return self._read("starts", _STARTS, first, last + 1)
+    def starts(self, first: int, stop: int) -> NDArray[np.int64]:
+        return self._read("starts", _STARTS, first, stop + 1)
 
     def payload(self, begin: int, end: int) -> NDArray[Any]:
         if begin == end:  # nothing cannot be mapped

@@ -45,7 +45,7 @@ class TableJob(OnePart):
     name: str
     layout: GramLayout
     first_id: int
-    last_id: int
+    stop_id: int
     n_tokens: int
     """That is, how often these ids occur."""
     runs: Sequence[Run]
@@ -91,8 +91,8 @@ def table_jobs(
             name=f"tables-{i:05d}",
             layout=layout,
             first_id=first,
-            last_id=last,
-            n_tokens=int(id_counts[first:last].sum()),
+            stop_id=stop,
+            n_tokens=int(id_counts[first:stop].sum()),
             runs=runs,
             rows_at_once=rows_at_once,
             heads_at_once=heads_at_once,
@@ -100,12 +100,12 @@ def table_jobs(
             folder=folder,
             number=i,
         )
-        for i, (first, last) in enumerate(id_ranges(id_counts))
+        for i, (first, stop) in enumerate(id_ranges(id_counts))
     ]
 
 
 def id_ranges(id_counts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Ranges of ids, the last of each excluded, with about the same number of tokens in each."""
+    """Ranges of ids, from the first to where each stops, with about the same number of tokens in each."""
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(id_counts)])
     per_range = min(max(int(starts[-1]) // _RANGES, _LEAST_TOKENS_IN_RANGE), _MOST_TOKENS_IN_RANGE)
     return equal_ranges(starts, max(1, -(-int(starts[-1]) // per_range)))
@@ -175,8 +175,8 @@ def _prefix_rows(
 
 def _cells(job: TableJob) -> Iterator[list[Grams]]:
     """The runs' grams in order, in groups of about ``rows_at_once`` rows."""
-    for first in range(job.first_id, job.last_id, job.heads_at_once):
-        yield from _cells_of_heads(job, first, min(first + job.heads_at_once, job.last_id))
+    for first in range(job.first_id, job.stop_id, job.heads_at_once):
+        yield from _cells_of_heads(job, first, min(first + job.heads_at_once, job.stop_id))
 
 
 def _cells_of_heads(job: TableJob, first: int, end: int) -> Iterator[list[Grams]]:

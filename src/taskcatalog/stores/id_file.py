@@ -96,8 +96,8 @@ class NumberFile:
         """The numbers from ``start`` to ``stop``, which lie within the file; read-only where it is local."""
         if isinstance(self.path, Path):
             return self._map(start, stop)
-        first, last = (self._first_byte + i * self.dtype.itemsize for i in (start, stop))
-        return np.frombuffer(self._cache.read(self.path, self._size, first, last), self.dtype)
+        begin, end = (self._first_byte + i * self.dtype.itemsize for i in (start, stop))
+        return np.frombuffer(self._cache.read(self.path, self._size, begin, end), self.dtype)
 
     def _map(self, start: int, stop: int) -> NDArray[Any]:
         """Mapped anew each time, so that what is not used any more is no memory of this process."""

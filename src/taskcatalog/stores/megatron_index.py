@@ -159,15 +159,15 @@ def _mapped_index(path: AnyPath, size: int, head: tuple[int, ...]) -> MegatronIn
     lengths = NumberFile(path, "<i4", start, n_items)
     byte_pointers = NumberFile(path, "<i8", pointers_start, n_items)
 
-    def items(first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        pointers, offsets = np.divmod(byte_pointers.read(first, last), dtype.itemsize)
+    def items(first: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        pointers, offsets = np.divmod(byte_pointers.read(first, stop), dtype.itemsize)
         if np.any(offsets):
             at = int(np.argmax(offsets != 0))
             raise InputError(
-                f"{path}: item {first + at} begins within an id, at byte {byte_pointers.read(first + at, last)[0]}: "
+                f"{path}: item {first + at} begins within an id, at byte {byte_pointers.read(first + at, stop)[0]}: "
                 "the index is damaged"
             )
-        return lengths.read(first, last).astype(np.int64), pointers
+        return lengths.read(first, stop).astype(np.int64), pointers
 
     return MegatronIndex(path, dtype, n_items, items, NumberFile(path, "<i8", documents_start, n_documents))
 
@@ -186,10 +186,10 @@ def _lazy_index(path: AnyPath, size: int, head: tuple[int, ...]) -> MegatronInde
     dimensions = NumberFile(path, "<i8", start, n_items + 1)
     bounds = NumberFile(path, "<i8", pointers_start, n_items + 1)
 
-    def items(first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        if not np.array_equal(dimensions.read(first, last + 1), np.arange(first, last + 1)):
-            raise InputError(f"{path}: an item from {first} to {last} is no row of ids: it has not one dimension")
-        found = bounds.read(first, last + 1)
+    def items(first: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if not np.array_equal(dimensions.read(first, stop + 1), np.arange(first, stop + 1)):
+            raise InputError(f"{path}: an item from {first} to {stop} is no row of ids: it has not one dimension")
+        found = bounds.read(first, stop + 1)
         return np.diff(found), found[:-1]
 
     return MegatronIndex(path, dtype, n_items, items, NumberFile(path, "<i8", documents_start, n_documents))

@@ -76,13 +76,13 @@ class StreamStore:
         return -(-self.n_tokens // self._sequence_length)
 
     def read(self, start: int, stop: int) -> Sequences:
-        first, last = (min(i * self._sequence_length, self.n_tokens) for i in (start, stop))
-        tokens = self._ids.read(first, last)
+        begin, end = (min(i * self._sequence_length, self.n_tokens) for i in (start, stop))
+        tokens = self._ids.read(begin, end)
         starts = self._document_starts
         if starts is None:
             inside = starts_after(tokens, self.vocabulary.end_of_text if self.vocabulary else None)
         else:
-            inside = starts[np.searchsorted(starts, first) : np.searchsorted(starts, last)] - first
+            inside = starts[np.searchsorted(starts, begin) : np.searchsorted(starts, end)] - begin
         return Sequences(tokens, uniform_ends(len(tokens), self._sequence_length), inside)
 
     def sequence_at(self, token: int) -> tuple[int, int]:

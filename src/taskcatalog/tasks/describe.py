@@ -62,7 +62,7 @@ def _in_corpus(by_position: str, store: Store, length: int, n_scanned: int, memo
     counts = documents = pa.nulls(len(lengths), pa.uint64())
     if store.n_tokens <= MOST_CORPUS * n_scanned:
         workers = worker_count(None)
-        found = count_occurrences(store, np.concatenate(ids), lengths, places=1, workers=workers, memory=memory)
+        found = count_occurrences(store, np.concatenate(ids), lengths, positions=1, workers=workers, memory=memory)
         counts = pa.array(found.counts)
         documents = documents if found.documents is None else pa.array(found.documents)
     elif len(lengths):
