@@ -191,23 +191,23 @@ def choose_engine(
 
 
 def cut_before(text: str, encode: Callable[[list[str]], Encoded], window: int = 1_000, tries: int = 64) -> int | None:
-    """The last place where a long text may be cut without changing its ids; None where none is found.
+    """The last character at which a long text may be cut without changing its ids; None where none is found.
 
     Candidates are the ends of words. A cut is taken where the ids of the text around it are those of its two
     sides, one after the other: tokenizers look no further than the next words.
     """
-    place = len(text) - window
+    cut = len(text) - window
     for _ in range(tries):
-        while place > window and not (text[place].isspace() and not text[place - 1].isspace()):
-            place -= 1
-        if place <= window:
+        while cut > window and not (text[cut].isspace() and not text[cut - 1].isspace()):
+            cut -= 1
+        if cut <= window:
             return None
-        left, right = text[place - window : place], text[place : place + window]
+        left, right = text[cut - window : cut], text[cut : cut + window]
         encoded = encode([left + right, left, right])
         whole = encoded.ends[0]
         if np.array_equal(encoded.ids[:whole], encoded.ids[whole:]):
-            return place
-        place -= 1
+            return cut
+        cut -= 1
     return None
 
 
