@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskcatalog.catalog.folder import CatalogFolder
+from taskcatalog.compiled import is_kept
 from taskcatalog.counting.count import Stretch, count_stretch, cut_store, least_memory, tokens_that_fit
+from taskcatalog.counting.kernels import sort_and_count
 from taskcatalog.counting.keys import KeyLayout
 from taskcatalog.counting.runs import Run, StoredRun
 from taskcatalog.counting.tables import table_jobs, write_unigrams
@@ -20,7 +22,7 @@ from taskcatalog.runs.jobs import OnePart, Pool
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.parts import Facts, Part, finished
 from taskcatalog.runs.pools import Inline, Threads
-from taskcatalog.runs.progress import progress_bar
+from taskcatalog.runs.progress import note, progress_bar
 from taskcatalog.runs.stage import Stage, defaults_of
 from taskcatalog.settings import COUNT, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import check_memory, memory_budget, worker_count
@@ -137,6 +139,10 @@ def ngrams(
                 ledger=ledger, place=place, settings=settings, layout=layout, memory=budget,
                 workers=workers, pool=pool,
             )  # fmt: skip
+            if not is_kept(sort_and_count):
+                note(
+                    "the loops that count are compiled first, which takes some seconds; they are kept for the next time"
+                )
             with unchanged(source):
                 _fill(counting)
             folder.prepare(source.identity, source.vocabulary)
