@@ -55,6 +55,13 @@ def test_commands_are_found_at_all() -> None:
     assert sum(words[0] in main.commands for words in found) > 40
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_blank_line_stands_before_each_list(page: Path) -> None:
+    """Without it the site makes no list of it, and no table."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert re.findall(r"^[^\s\-|#\d].*\n(?:- |\d+\. |\|).*", prose, re.MULTILINE) == []
+
+
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", COOKBOOK, re.MULTILINE | re.DOTALL)
 
