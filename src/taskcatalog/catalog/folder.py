@@ -167,12 +167,12 @@ class CatalogFolder:
 
         Nothing else in the catalog tells of it: a store may be moved, and a catalog of its copy is the same.
         """
-        place = str(path) if is_remote(path) else str(Path(str(path)).absolute())
+        where = str(path) if is_remote(path) else str(Path(str(path)).absolute())
         from taskcatalog.stores.format import StoreOptions
 
         said = {name: value for name, value in asdict(given_or_default(options, StoreOptions)).items() if value}
         said.pop("tokenizer", None)  # the catalog has it
-        content = {"format": _LOCATION_FORMAT, "path": place, "options": said}
+        content = {"format": _LOCATION_FORMAT, "path": where, "options": said}
         try:
             if self._location() == content:
                 return
