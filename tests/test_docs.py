@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,12 @@ def test_commands_and_options_exist(page: Path) -> None:
 def test_commands_are_found_at_all() -> None:
     found = [words for page in PAGES if page.name != "commands.md" for words in command_lines(page)]
     assert sum(words[0] in main.commands for words in found) > 40
+
+
+def test_the_navigation_has_every_page() -> None:
+    navigation = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
+    listed = re.findall(r"'([^']+\.md)'", str(navigation))
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
