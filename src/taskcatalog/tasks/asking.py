@@ -1,7 +1,7 @@
 """Where a model is asked: on each of its devices, in a process of its own where there are several."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
@@ -37,6 +37,7 @@ class Asker:
 
 
 A = TypeVar("A", bound=Asker)
+T = TypeVar("T")
 _kept: list[Any] = []
 """The one asker of this process, loaded: all jobs of a stage ask the same model."""
 
@@ -67,3 +68,13 @@ def ask_everywhere(ledger: Ledger, jobs: Sequence[AskJob[A]], asker: A, pool: Po
         run_jobs(ledger, jobs, pool or (Processes(n_devices) if n_devices > 1 else Inline()), work)
     finally:
         _kept.clear()
+
+
+def result_of(steps: Generator[int, None, T]) -> T:
+    """What they end in."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.lm.bos import Bos, bos_id_of
 from taskcatalog.lm.load import Dtype, FoundModel, find_model
 from taskcatalog.lm.model import LanguageModel, ModelName
 from taskcatalog.lm.needs import Needs, needs
@@ -54,8 +55,9 @@ class ScanSettings(Settings):
     """Scan so many sequences as fit in this number of tokens; all by default."""
     all_measures: bool = False
     """Keep the measures of every distinct prompt, accepted or not, in the table ``measures_<prompt length>``."""
-    bos: bool = False
-    """Put the model's beginning-of-sequence token in front of every prompt."""
+    bos: Bos = False
+    """Put the model's beginning-of-sequence token in front of every prompt; ``auto`` where ``lm.bos`` finds that it was
+    trained so. A scan's ledger says what came of it."""
 
 
 STAGE = Stage("scan", registry.files_of("scan"), defaults_of(ScanSettings))
@@ -104,8 +106,8 @@ def scan(
     memory_budget(memory)  # whatever else is wrong, its form is said first
     source = open_store(store, options)
     found = find_model(model, revision=revision, device=device, dtype=dtype, label=label)
-    bos_id = _bos_id(found) if settings.bos else None
-    if not settings.bos:
+    bos_id = bos_id_of(found, settings.bos, source.vocabulary)
+    if settings.bos is False:
         _advise_on_bos(source, found)
     if not source.n_sequences:
         raise InputError(f"{source.path}: holds no tokens")
@@ -118,6 +120,7 @@ def scan(
     inputs = {"store": source.identity.fingerprint}
     name = found.name
     decided = asdict(settings) | {"label": name.label, "revision": name.revision, "dtype": name.dtype}
+    decided["bos"] = bos_id is not None
     place = folder.scan(settings.prompt_length, found.name.label)
     needed = scan_needs(found, settings)
     least = 0 if Ledger.is_done(place, STAGE, inputs, decided) else needed.least
@@ -126,7 +129,7 @@ def scan(
         if not ledger.complete:
             scorer = _scorer(source, settings, found, bos_id)
             _advise_on_tokens(source, settings)
-            check_length(settings.prompt_length + 1 + settings.bos, scorer.asker.model)
+            check_length(settings.prompt_length + 1 + decided["bos"], scorer.asker.model)
             corpus = StorePlace.of(source, store, options)
             with unchanged(source):
                 _check_store(source, *sequences, scorer.asker.model)
@@ -171,13 +174,6 @@ def _scorer(store: Store, settings: ScanSettings, found: FoundModel, bos_id: int
     )
     bits = max(1, (store.identity.vocabulary_size - 1).bit_length())
     return Scorer(found, settings.prompt_length, bos_id, bits, thresholds)
-
-
-def _bos_id(found: FoundModel) -> int:
-    bos_id = found.config.get_text_config().bos_token_id
-    if bos_id is None:
-        raise SettingsError(f"model {found.path}: has no beginning-of-sequence token: use --bos no")
-    return int(bos_id)
 
 
 def _check_store(store: Store, first: int, last: int, model: LanguageModel) -> None:
