@@ -18,7 +18,7 @@ from taskcatalog.cli.options import (
     store_options,
     with_options,
 )
-from taskcatalog.cli.output import report, report_rows, wants_json
+from taskcatalog.cli.output import note_partial, report, report_rows, wants_json
 from taskcatalog.display import amount, columns, duration, visible
 from taskcatalog.errors import TaskcatalogError
 from taskcatalog.sizes import parse_size
@@ -95,6 +95,8 @@ def sql(
     with tc.Catalog(catalog, memory=memory, verify=verify) as opened, memory_limited(memory_budget(memory)):
         relation = opened.sql(query) if query else opened.describe()
         write_result(relation, kind, out, visible=visible, force=force)
+    if not query:
+        note_partial(catalog)
 
 
 @command
@@ -119,6 +121,7 @@ def complete(catalog: Path, text: str, limit: int) -> None:
     ids = {"prefix_ids": found.prefix_ids, "dropped_ids": found.dropped_ids, "sum_count": found.sum_count}
     lines = [title, *columns(rows, "><>>" + ">" * len(models))]
     report(ids | {"completions": completions}, lines, asked_for=True)
+    note_partial(catalog)
 
 
 @command

@@ -10,6 +10,7 @@ from taskcatalog.cli.options import (
     BOS,
     BOS_CHOICES,
     CATALOG,
+    CHOSEN,
     FORCE,
     LENGTHS,
     MEMORY,
@@ -23,7 +24,7 @@ from taskcatalog.cli.options import (
     store_options,
     with_options,
 )
-from taskcatalog.cli.output import report, report_rows, wants_json
+from taskcatalog.cli.output import note_partial, report, report_rows, wants_json
 from taskcatalog.sizes import parse_size
 from taskcatalog.terminal import say
 
@@ -156,6 +157,7 @@ def convert(
     "--min-share", type=float, default=0.5, show_default=True,
     help="Top tables take prefixes whose most frequent completion has a larger share.",
 )  # fmt: skip
+@with_options(CHOSEN)
 @MEMORY
 @WORKERS
 @with_options(STORE_OPTIONS)
@@ -176,6 +178,7 @@ def ngrams(store: str, out: Path, memory: str | None, workers: int | None, force
         store, out, tc.NgramSettings(**settings), options=options, memory=memory, workers=workers, force=force
     )
     report_rows(f"{out}: complete", out, rows)
+    note_partial(out)
 
 
 @command
@@ -245,15 +248,7 @@ def predict(
     "--divergence", type=click.Choice(["jeffreys", "jsd"]), default="jeffreys", show_default=True,
     help="Which one: half the Jeffreys divergence (column JS) or the Jensen-Shannon divergence (jsd).",
 )  # fmt: skip
-@click.option(
-    "--start",
-    type=int,
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Scan from the sequence on that this token of the store is in.",
-)
-@click.option("--max-tokens", type=int, metavar="N", help="Scan sequences with so many tokens. Default: all.")
+@with_options(CHOSEN)
 @click.option("--all-measures", is_flag=True, help="Keep the measures of every prompt, accepted or not, too.")
 @BOS
 @with_options(MODEL_OPTIONS)

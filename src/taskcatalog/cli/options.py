@@ -55,6 +55,13 @@ MODEL_OPTIONS = [
         help="Type of the model's numbers; auto is float32. After a 16-bit scan, float32 settles what is in doubt.",
     ),
 ]  # fmt: skip
+CHOSEN = [
+    click.option(
+        "--start", type=int, default=0, show_default=True, metavar="N",
+        help="Begin with the sequence that this token of the store is in.",
+    ),
+    click.option("--max-tokens", type=int, metavar="N", help="Take sequences with so many tokens. Default: all."),
+]  # fmt: skip
 BOS_CHOICES: dict[str, bool | Literal["auto"]] = {"no": False, "yes": True, "auto": "auto"}
 BOS = click.option(
     "--bos", type=click.Choice([*BOS_CHOICES]), default="no", show_default=True,

@@ -79,16 +79,20 @@ def _token_bytes(store: Store, layout: KeyLayout) -> float:
     return store.identity.id_dtype.itemsize + layout.payload_dtype.itemsize + COUNTS.itemsize + of_sequences
 
 
-def cut_store(store: Store, layout: KeyLayout, at_once: int, folder: Path) -> Iterator[Stretch]:
-    """The store in stretches of ``at_once`` tokens: of whole sequences, or where these are longer, of parts of one."""
+def cut_store(
+    store: Store, layout: KeyLayout, at_once: int, folder: Path, chosen: tuple[int, int] | None = None
+) -> Iterator[Stretch]:
+    """The store, or its sequences from ``chosen[0]`` up to ``chosen[1]``, in stretches of ``at_once`` tokens: of whole
+    sequences, or where these are longer, of parts of one."""
     length = store.identity.sequence_length
     # An empty store is one empty stretch: its tables are there, and empty.
-    for first, last in list(stretches(store.n_sequences, max(1, at_once // length))) or [(0, 0)]:
+    start, stop = chosen or (0, store.n_sequences)
+    for first, last in list(stretches(stop - start, max(1, at_once // length))) or [(0, 0)]:
         begins = [0] if length <= at_once else range(0, max(1, min(length, store.n_tokens)), at_once)
         for begin, end in pairwise([*begins, None]):
             assert begin is not None
-            own = folder / f"run-{first:010d}-{begin:012d}"
-            yield Stretch(first=first, last=last, layout=layout, folder=own, begin=begin, end=end)
+            own = folder / f"run-{start + first:010d}-{begin:012d}"
+            yield Stretch(first=start + first, last=start + last, layout=layout, folder=own, begin=begin, end=end)
 
 
 def count_stretch(store: Store, stretch: Stretch, memory: int, workers: int) -> tuple[MemoryRun, NDArray[np.int64]]:

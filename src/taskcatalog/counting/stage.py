@@ -22,9 +22,10 @@ from taskcatalog.runs.parts import Facts, Part, finished
 from taskcatalog.runs.pools import Inline, Threads
 from taskcatalog.runs.progress import progress_bar
 from taskcatalog.runs.stage import Stage, defaults_of
-from taskcatalog.settings import COUNT, SHARE, Between, Settings, given_or_default
+from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import check_memory, memory_budget, worker_count
 from taskcatalog.storage import AnyPath, locate_here
+from taskcatalog.stores.chosen import advise_on_tokens, chosen_sequences
 from taskcatalog.stores.open_store import StoreOptions, open_store
 from taskcatalog.stores.place import StorePlace
 from taskcatalog.stores.store import Store, unchanged
@@ -43,6 +44,10 @@ class NgramSettings(Settings):
     """Top tables of trigrams and longer take prefixes that occur more often than this."""
     min_share: Annotated[float, SHARE] = 0.5
     """Top tables take prefixes whose most frequent completion has a share above this."""
+    start: Annotated[int, COUNT] = 0
+    """Count from the sequence on that this token of the store is in."""
+    max_tokens: Annotated[int | None, POSITIVE] = None
+    """Count so many sequences as fit in this number of tokens; all by default."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,6 +101,8 @@ class _Counting:
     memory: int
     workers: int
     pool: Pool | None
+    chosen: tuple[int, int]
+    """The first sequence to count, and the one after the last."""
 
 
 def ngrams(
@@ -123,6 +130,7 @@ def ngrams(
     budget, workers = memory_budget(memory), worker_count(workers)
     source = open_store(store, options)
     layout = _layout(source, settings)
+    chosen = chosen_sequences(source, settings.start, settings.max_tokens)
     asked = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
     folder = CatalogFolder(locate_here(out))
     check_apart(out, [source.path])
@@ -135,14 +143,15 @@ def ngrams(
             place = StorePlace.of(source, store, options)
             counting = _Counting(
                 ledger=ledger, place=place, settings=settings, layout=layout, memory=budget,
-                workers=workers, pool=pool,
+                workers=workers, pool=pool, chosen=chosen,
             )  # fmt: skip
+            advise_on_tokens(source, settings.max_tokens)
             with unchanged(source):
                 _fill(counting)
             folder.prepare(source.identity, source.vocabulary)
-            ledger.finish(_facts(ledger, settings))
+            ledger.finish(_facts(ledger, settings, source, chosen))
         folder.remember_store(source.path, options)
-    return {name: rows for name, rows in ledger.facts.items() if name != "tokens"}
+    return {name: rows for name, rows in ledger.facts.items() if name not in ("tokens", "store_tokens")}
 
 
 def _fill(run: _Counting) -> None:
@@ -189,14 +198,15 @@ def _stretches(run: _Counting) -> list[Stretch]:
             ledger.forget([name, *ledger.facts_of(_Counted)])
     if not ledger.facts_of(_Planned):
         ledger.finish_part("plan", Part.of({}, _Planned(tokens_at_once=at_once)))
-    return list(cut_store(run.place.store, run.layout, at_once, ledger.work))
+    return list(cut_store(run.place.store, run.layout, at_once, ledger.work, run.chosen))
 
 
 def _count(run: _Counting, stretches: list[Stretch]) -> tuple[list[Run], NDArray[np.int64]]:
     """The run of each stretch, and how often each id occurs: in memory if there is one stretch, which threads of this
     process then tabulate; else on disk."""
     store = run.place.store
-    work = Work(description="count", unit="tokens", total=store.n_tokens)
+    n_chosen = (run.chosen[1] - run.chosen[0]) * store.identity.sequence_length
+    work = Work(description="count", unit="tokens", total=min(n_chosen, store.n_tokens))
     if len(stretches) == 1 and run.pool is None:
         with progress_bar(work.description, work.total, work.unit) as bar:
             counted, id_counts = count_stretch(store, stretches[0], run.memory, run.workers)
@@ -220,9 +230,10 @@ def _count(run: _Counting, stretches: list[Stretch]) -> tuple[list[Run], NDArray
     return [StoredRun(run.layout, stretch.folder) for stretch in stretches], id_counts
 
 
-def _facts(ledger: Ledger, settings: NgramSettings) -> dict[str, int]:
-    """Rows of each table, and the tokens that were counted."""
+def _facts(ledger: Ledger, settings: NgramSettings, store: Store, chosen: tuple[int, int]) -> dict[str, int]:
+    """Rows of each table, and the tokens that were counted; those of the store, where that is more."""
     names = [table(n) for n in settings.n if n > 1 for table in (ngram_table, prefix_table, top_table)]
     tabulated = ledger.facts_of(Tabulated).values()
     facts = {name: sum(one.rows.get(name, 0) for one in tabulated) for name in [ngram_table(1), *names]}
-    return facts | {"tokens": sum(one.amount for one in tabulated)}
+    facts["tokens"] = sum(one.amount for one in tabulated)
+    return facts if chosen == (0, store.n_sequences) else facts | {"store_tokens": store.n_tokens}

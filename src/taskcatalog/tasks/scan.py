@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from taskcatalog.catalog.folder import CatalogFolder
-from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.errors import InputError
 from taskcatalog.lm.bos import Bos, bos_id_of
 from taskcatalog.lm.load import Dtype, FoundModel, find_model
 from taskcatalog.lm.model import LanguageModel, ModelName
@@ -21,6 +21,7 @@ from taskcatalog.runs.stage import Stage, defaults_of
 from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import memory_budget, sufficient_budget
 from taskcatalog.storage import AnyPath, locate_here
+from taskcatalog.stores.chosen import advise_on_tokens, chosen_sequences
 from taskcatalog.stores.open_store import StoreOptions, open_store
 from taskcatalog.stores.place import StorePlace
 from taskcatalog.stores.store import Store, stretches, unchanged
@@ -111,7 +112,7 @@ def scan(
         _advise_on_bos(source, found)
     if not source.n_sequences:
         raise InputError(f"{source.path}: holds no tokens")
-    sequences = _sequences(source, settings)
+    sequences = chosen_sequences(source, settings.start, settings.max_tokens)
     check_tokenizer(source.vocabulary, found, source.path)
     folder = CatalogFolder(locate_here(out))
     check_apart(out, [source.path])
@@ -128,7 +129,7 @@ def scan(
     with Ledger.begin(place, STAGE, inputs, decided, stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
             scorer = _scorer(source, settings, found, bos_id)
-            _advise_on_tokens(source, settings)
+            advise_on_tokens(source, settings.max_tokens)
             check_length(settings.prompt_length + 1 + decided["bos"], scorer.asker.model)
             corpus = StorePlace.of(source, store, options)
             with unchanged(source):
@@ -146,24 +147,6 @@ def scan_needs(found: FoundModel, settings: ScanSettings) -> Needs:
     """The system's memory that a scan takes, besides what DuckDB may use of more."""
     dtypes, lengths = {found.name.dtype, "float32"}, (settings.prompt_length, settings.prompt_length + 1)
     return needs(found.config, found.devices, dtypes, lengths, n_states=2 * PROMPTS_PER_PART)
-
-
-def _sequences(store: Store, settings: ScanSettings) -> tuple[int, int]:
-    """The first sequence to scan, and the one after the last."""
-    first = settings.start // store.identity.sequence_length
-    if first >= store.n_sequences:
-        raise SettingsError(f"start is {settings.start}: {store.path} has {store.n_tokens} tokens")
-    if settings.max_tokens is None:
-        return first, store.n_sequences
-    return first, min(first + max(1, settings.max_tokens // store.identity.sequence_length), store.n_sequences)
-
-
-def _advise_on_tokens(store: Store, settings: ScanSettings) -> None:
-    length = store.identity.sequence_length
-    if settings.max_tokens is not None and settings.max_tokens < min(length, store.n_tokens):
-        note(
-            f"--max-tokens {settings.max_tokens:,} is less than one sequence: all {length:,} tokens of one are scanned"
-        )
 
 
 def _scorer(store: Store, settings: ScanSettings, found: FoundModel, bos_id: int | None) -> Scorer:
@@ -192,7 +175,7 @@ def _advise_on_bos(store: Store, found: FoundModel) -> None:
 
 def _collect(ledger: Ledger, place: StorePlace, settings: ScanSettings, memory: int, pool: Pool) -> None:
     store, length = place.store, settings.prompt_length + 1
-    first, last = _sequences(store, settings)
+    first, last = chosen_sequences(store, settings.start, settings.max_tokens)
     jobs = collect_jobs(place, first, last, length, ledger.folder)
     # Of stretches of other sizes, as another version cut them.
     others = ledger.facts_of(Collected).keys() - {part_name(job.name, 0) for job in jobs}
