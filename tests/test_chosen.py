@@ -62,8 +62,7 @@ def test_a_range_is_part_of_the_settings(code_store: Path, tmp_path: Path) -> No
         tc.ngrams(code_store, out)
     assert "of the" not in invoke("ngrams", code_store, "--out", tmp_path / "all").stderr
     assert "of the" not in invoke("sql", tmp_path / "all").stderr
-    everything = {"start": 0, "max_tokens": 10**9}
-    tc.ngrams(code_store, tmp_path / "most", tc.NgramSettings(**everything))
+    tc.ngrams(code_store, tmp_path / "most", tc.NgramSettings(max_tokens=10**9))
     assert "store_tokens" not in json.loads((tmp_path / "most/ngrams/ledger.json").read_text())["facts"]
     with pytest.raises(SettingsError, match="start is 10000000: "):
         tc.ngrams(code_store, tmp_path / "none", tc.NgramSettings(start=10_000_000))

@@ -2,11 +2,12 @@
 
 from taskcatalog.errors import SettingsError
 from taskcatalog.runs.progress import note
+from taskcatalog.stores.sequence_range import SequenceRange
 from taskcatalog.stores.store import Store
 
 
-def chosen_sequences(store: Store, start: int, max_tokens: int | None) -> tuple[int, int]:
-    """The first sequence, which is the one that the token ``start`` is in, and the one after the last.
+def chosen_sequences(store: Store, start: int, max_tokens: int | None) -> SequenceRange:
+    """From the sequence on that the token ``start`` is in, as many as fit in ``max_tokens``.
 
     Raises SettingsError for a token that the store does not have.
     """
@@ -14,8 +15,8 @@ def chosen_sequences(store: Store, start: int, max_tokens: int | None) -> tuple[
     if start and first >= store.n_sequences:
         raise SettingsError(f"start is {start}: {store.path} has {store.n_tokens} tokens")
     if max_tokens is None:
-        return first, store.n_sequences
-    return first, min(first + max(1, max_tokens // store.identity.sequence_length), store.n_sequences)
+        return SequenceRange(first, store.n_sequences)
+    return SequenceRange(first, min(first + max(1, max_tokens // store.identity.sequence_length), store.n_sequences))
 
 
 def advise_on_tokens(store: Store, max_tokens: int | None) -> None:

@@ -14,7 +14,7 @@ from taskcatalog.vocabulary import Vocabulary
 
 IdType = Literal["uint16", "int32", "uint32", "int64", "uint64"]
 LENGTH = Between(1, 2**31 - 1)
-"""Of a sequence: places in one are numbers of 32 bits in tables."""
+"""Of a sequence: positions in one are numbers of 32 bits in tables."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,15 +53,15 @@ def answered(
     is_new[1:] = (grams[1:, :-1] != grams[:-1, :-1]).any(1)
     prefixes, which = grams[is_new, :-1], np.cumsum(is_new) - 1
     completions = torch.from_numpy(grams[:, -1].astype(np.int64)).to(model.device)
-    pieces = []
-    for stretch, hidden in PromptRunner(model, prefixes.shape[1], bos_id).stretches(prefixes):
-        first, last = np.searchsorted(which, [stretch.start, stretch.stop]).tolist()
+    parts = []
+    for batch, hidden in PromptRunner(model, prefixes.shape[1], bos_id).batches(prefixes):
+        first, last = np.searchsorted(which, [batch.start, batch.stop]).tolist()
         step = max(1, len(hidden))  # where completions share prefixes, no more states at once than there were
         for begin in range(first, max(last, first + 1), step):
             rows = slice(begin, min(begin + step, last))
-            shared = torch.from_numpy(which[rows] - stretch.start).to(hidden.device)
+            shared = torch.from_numpy(which[rows] - batch.start).to(hidden.device)
             states = hidden if last - first == len(hidden) else hidden[shared]
-            pieces.append(answers(model, states, completions[rows]))
+            parts.append(answers(model, states, completions[rows]))
             yield len(states)
-    columns = {name: np.concatenate([getattr(one, name).cpu().numpy() for one in pieces]) for name in ANSWERS}
+    columns = {name: np.concatenate([getattr(one, name).cpu().numpy() for one in parts]) for name in ANSWERS}
     return columns, np.logical_and.reduce([np.isfinite(values) for values in columns.values()])

@@ -33,9 +33,9 @@ from taskcatalog.tables import ngrams, registry
 from taskcatalog.tables.names import id_columns, top_table
 from taskcatalog.tables.parquet import list_array, table_writer
 from taskcatalog.tables.sorting import parquet_files, write_sorted
-from taskcatalog.tasks.asking import Asker, AskJob, ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.completions import answered, find_models
+from taskcatalog.tasks.on_devices import DeviceModel, ModelJob, run_on_devices
 from taskcatalog.tasks.predict_prompts import GivenPrompts, answers_of, given_prompts
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
 
@@ -51,16 +51,16 @@ class _Predicted(Facts):
 
 
 @dataclass
-class _Predictor(Asker):
+class _Predictor(DeviceModel):
     bos_id: int | None
 
     @cached_property
-    def model(self) -> LanguageModel:
+    def loaded(self) -> LanguageModel:
         return self.found.load(device=self.device)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _PredictJob(AskJob[_Predictor]):
+class _PredictJob(ModelJob[_Predictor]):
     """One row group of sorted n-grams."""
 
     folder: Path
@@ -68,10 +68,10 @@ class _PredictJob(AskJob[_Predictor]):
     row_group: int
     n: int
 
-    def ask(self, asker: _Predictor) -> Iterator[int | Part]:
-        model, name = asker.model, asker.model.name
+    def run_with(self, model: _Predictor) -> Iterator[int | Part]:
+        loaded, name = model.loaded, model.loaded.name
         grams = ids_of(read_part(self.prompts, self.row_group), self.n)
-        columns, finite = yield from answered(model, grams, asker.bos_id)
+        columns, finite = yield from answered(loaded, grams, model.bos_id)
         n_rows = int(finite.sum())
         out = self.folder / f"{self.n}-{self.row_group:05d}.parquet"
         with table_writer(out, ngrams.predictions().schema(grams.dtype)) as writer:
@@ -231,7 +231,7 @@ def _predict_one(
             jobs = _jobs(ledger, predictor, tops, id_dtype, memory)
             total = sum(pq.read_metadata(path).num_rows for path in tops.values())
             work = Work(description=f"predict {name.label}", unit="prompts", total=total)
-            ask_everywhere(ledger, jobs, predictor, pool, work)
+            run_on_devices(ledger, jobs, predictor, pool, work)
             parts = ledger.facts_of(_Predicted).values()
             predictions, not_finite = sum(part.predictions for part in parts), sum(part.not_finite for part in parts)
             ledger.finish({"predictions": predictions, "not_finite": not_finite})
@@ -253,7 +253,7 @@ def _run_of(
 
 
 def _check_tops(tops: dict[int, Path], predictor: _Predictor) -> None:
-    model = predictor.model
+    model = predictor.loaded
     check_length(max(tops, default=1) - 1 + (predictor.bos_id is not None), model)
     for n, path in tops.items():
         metadata = pq.read_metadata(path)
@@ -280,7 +280,7 @@ def _jobs(
             write_sorted(query, schema, prompts, memory, spill, PROMPTS_PER_PART)
             ledger.finish_part(name, finished(ledger.folder, [prompts], Facts()))
         jobs += [
-            _PredictJob(name=f"{n}-{i:05d}", asker=predictor, folder=ledger.folder, prompts=prompts, row_group=i, n=n)
+            _PredictJob(name=f"{n}-{i:05d}", model=predictor, folder=ledger.folder, prompts=prompts, row_group=i, n=n)
             for i in range(n_parts(prompts))
         ]
     return jobs

@@ -33,9 +33,9 @@ from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.tables.ngrams import predictions
 from taskcatalog.tables.parquet import table_writer
 from taskcatalog.tables.sorting import parquet_files
-from taskcatalog.tasks.asking import result_of
 from taskcatalog.tasks.checks import check_ids_known, check_length
 from taskcatalog.tasks.completions import ANSWERS, answered
+from taskcatalog.tasks.on_devices import result_of
 from taskcatalog.tasks.prompts import distinct_rows
 from taskcatalog.vocabulary import Vocabulary
 

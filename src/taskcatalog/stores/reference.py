@@ -12,7 +12,7 @@ from taskcatalog.stores.store import Store
 
 
 @dataclass(frozen=True)
-class StorePlace:
+class StoreReference:
     path: str
     options: StoreOptions
     stamp: str
@@ -21,9 +21,9 @@ class StorePlace:
     @classmethod
     def of(cls, store: Store, path: str | AnyPath, options: StoreOptions | None) -> Self:
         """That of a store which was opened so."""
-        place = cls(str(path), given_or_default(options, StoreOptions), store.stamp)
-        place.__dict__["store"] = store
-        return place
+        reference = cls(str(path), given_or_default(options, StoreOptions), store.stamp)
+        reference.__dict__["store"] = store
+        return reference
 
     @cached_property
     def store(self) -> Store:
@@ -37,8 +37,8 @@ class StorePlace:
 
 
 @lru_cache(maxsize=1)
-def _opened(place: StorePlace) -> Store:
-    store = open_store(place.path, place.options)
-    if store.stamp != place.stamp:
-        raise InputError(f"{place.path}: was changed while it was read: give the command again")
+def _opened(reference: StoreReference) -> Store:
+    store = open_store(reference.path, reference.options)
+    if store.stamp != reference.stamp:
+        raise InputError(f"{reference.path}: was changed while it was read: give the command again")
     return store
