@@ -109,8 +109,8 @@ def predict(
 ) -> Any:  # what it is depends on what is asked, and Arrow's table has no type
     """Asks models for the probability of every completion in the catalog's top tables, or in ``prompts``.
 
-    Each model (a hub name, a local folder, or ``pythia`` for all eight deduplicated sizes) gets files of its
-    own under its label; the others' stay as they are. With ``revisions``, each model is asked as it was at each
+    Each model (a hub name, a folder, or ``pythia`` for all eight deduplicated sizes) gets files of its own under
+    its label; the others' stay as they are. With ``revisions``, each model is asked as it was at each
     of them. Returns the number of completions asked, by label. The same call again goes on where it was
     stopped, or does nothing. ``pool`` does the work in place of a process for each device. ``bos`` puts the model's
     beginning-of-sequence token in front of every prompt; ``auto`` where ``lm.bos`` finds that it was trained so.
@@ -134,9 +134,8 @@ def predict(
         check_tokenizer(vocabulary, model, folder.path)
     if prompts is not None or sql is not None:
         return _predict_given(folder, found, prompts, sql, out, format, bos, memory, force)
-    labels = [model.name.label for model in found]
-    for single in labels:
-        check_label(single, folder)
+    for model in found:
+        check_label(model.name.label, folder)
     with _counted(folder) as tops:
         runs = []
         for model in found:
