@@ -54,7 +54,21 @@ def plan(
     for stage in planned:
         disk = [amount(stage.temporary + stage.final), amount(stage.final)]
         rows.append([stage.stage, duration(stage.seconds), amount(stage.memory), *disk])
-    report([asdict(stage) for stage in planned], columns(rows, "<>>>>"), asked_for=True)
+    lines = [*columns(rows, "<>>>>"), *_basis(planned[0])]
+    facts = [asdict(stage) | {"is_uncertain": stage.is_uncertain} for stage in planned]
+    report(facts, lines, asked_for=True)
+
+
+def _basis(stage: "tc.StagePlan") -> list[str]:
+    """What the plan rests on, and what it cannot know."""
+    lines = [f"for {stage.tokens:,} tokens, from a sample of {stage.sample_tokens:,}: more text is taken to be like it"]
+    if stage.is_uncertain:
+        lines.append(
+            f"this is {stage.tokens / stage.sample_tokens:,.0f} times the sample: sizes and times are uncertain, and "
+            "rather too small; the number of n-grams is taken to grow as a power of the tokens that falls as in the "
+            "sample. Plan on a larger store"
+        )
+    return lines
 
 
 @command
