@@ -29,7 +29,7 @@ from taskcatalog.tables.tabulated import Tabulated
 _LEAST_TOKENS_IN_RANGE = 1 << 22
 _MOST_TOKENS_IN_RANGE = 1 << 24
 _RANGES = 16
-"""Of ids, where each of them then holds as many tokens as the two numbers above say."""
+"""How many ranges of first ids there are, unless each would hold fewer or more tokens than the two bounds above."""
 _BYTES_PER_ROW = 160
 """Of working memory while a cell is merged, tabulated and written."""
 _LEAST_ROWS, _MOST_ROWS = 1 << 14, 1 << 17
