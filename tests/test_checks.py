@@ -93,7 +93,7 @@ def test_models_that_do_not_fit_the_store(code_store: Path, demo_data: Path, tmp
     with pytest.raises(InputError, match=r"store: holds id \d+, but model small knows 100 ids"):
         tc.scan(code_store, str(small), tmp_path / "c")
     assert sorted((tmp_path / "c").rglob("*")) == before
-    with pytest.raises(InputError, match="is not a catalog"):
+    with pytest.raises(InputError, match="is a model, and a catalog is wanted here: name it with --model"):
         tc.predict(tmp_path / "small", str(demo_data))
     np.zeros(100, np.uint16).tofile(tmp_path / "flat.bin")
     with pytest.raises(ConflictError, match="made from another store"):

@@ -53,7 +53,8 @@ def test_help_and_counting_need_no_torch(made: Path, tmp_path: Path) -> None:
     assert run("ngrams", made / "store", "--out", tmp_path / "c").returncode == 0
     refused = run("predict", tmp_path / "c", "--model", "x")
     assert refused.returncode == 2
-    assert refused.stderr == "taskcatalog: this command runs a model and needs torch: pip install 'taskcatalog[lm]'\n"
+    fix = "pip install 'taskcatalog[lm]', or from a clone: pip install '.[lm]'"
+    assert refused.stderr == f"taskcatalog: this command runs a model and needs torch: {fix}\n"
 
 
 def test_commands_are_documented() -> None:

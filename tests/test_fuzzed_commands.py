@@ -87,7 +87,7 @@ def options_in_yaml(generator: random.Random) -> Any:
 def check(arguments: list[str]) -> None:
     result = invoke(*arguments)
     assert result.exit_code in (0, 1, 2), (arguments, result.output, result.exception)
-    assert "Traceback" not in result.output, (arguments, result.output)
+    assert "Traceback" not in result.stderr, (arguments, result.output)
     assert result.exit_code != 1 or "defect" not in result.output
     if result.exit_code:
         *notes, last = result.stderr.splitlines()

@@ -1,5 +1,6 @@
 """Plans against what really happens."""
 
+import json
 from pathlib import Path
 
 import duckdb
@@ -81,3 +82,15 @@ def test_one_duckdb_file(demo_data: Path, tmp_path: Path) -> None:
     answer("duckdb", tmp_path / "c", "--out", out, "--force")
     assert "is not a catalog" in refusal("duckdb", tmp_path, "--out", tmp_path / "x.duckdb")
     assert not (tmp_path / "x.duckdb").exists()
+
+
+def test_a_plan_says_what_it_rests_on(code_store: Path) -> None:
+    """The sample, and where it is too small to tell."""
+    n_tokens = tc.open_store(code_store).n_tokens
+    for times, is_uncertain in ((1, False), (100, False), (101, True)):
+        said = answer("plan", code_store, "--tokens", times * n_tokens)
+        assert f"for {times * n_tokens:,} tokens, from a sample of {n_tokens:,}" in said
+        assert ("101 times the sample: sizes and times are uncertain" in said) == is_uncertain
+        for stage in json.loads(answer("plan", code_store, "--tokens", times * n_tokens, "--json")):
+            assert (stage["tokens"], stage["sample_tokens"]) == (times * n_tokens, n_tokens)
+            assert stage["is_uncertain"] == is_uncertain

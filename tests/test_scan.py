@@ -203,7 +203,7 @@ def test_less_than_a_sequence_is_told_of(
     assert found["tokens"] == max(250, max_tokens // 250 * 250)
     said = capfd.readouterr().err
     assert ("--max-tokens" in said) == (told is not None)
-    assert told is None or f"--max-tokens {max_tokens} is less than one sequence: {told} of one are scanned" in said
+    assert told is None or f"--max-tokens {max_tokens} is less than one sequence: {told} of one are taken" in said
 
 
 def test_sixteen_bits_accept_what_float32_accepts(code_store: Path, demo_data: Path, tmp_path: Path) -> None:

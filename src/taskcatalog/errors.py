@@ -38,3 +38,8 @@ class ConflictError(TaskcatalogError):
 
 class DiskFullError(TaskcatalogError):
     """There is no room for the output, or for what is kept beside it for a while."""
+
+
+def how_to_install(extra: str) -> str:
+    """The command that installs what a part of the package needs besides."""
+    return f"pip install 'taskcatalog[{extra}]', or from a clone: pip install '.[{extra}]'"

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +39,8 @@ from taskcatalog.vocabulary import Vocabulary
 
 _SAMPLE_TOKENS = 1 << 23
 _BLOCKS = 64
+MOST_TIMES_SAMPLE = 100
+"""Beyond, how tables grow is not known from the sample any more."""
 _HALVINGS = 3
 _PROCESS_BYTES = 400 << 20
 """Of memory that any run takes: interpreter, libraries, compiled code."""
@@ -67,6 +69,15 @@ class StagePlan:
     """Bytes of disk while it runs."""
     final: int
     """Bytes of disk in the end."""
+    tokens: int = 0
+    """What it is planned for."""
+    sample_tokens: int = 0
+    """What was counted here to tell."""
+
+    @property
+    def is_uncertain(self) -> bool:
+        """It is planned for so much more than the sample that growth is a guess."""
+        return self.tokens > MOST_TIMES_SAMPLE * self.sample_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +120,7 @@ def plan(
         n_top = sum(_top_rows(sample, n, settings, n_tokens, Path(name)) for n in settings.n if n > 1)
     if model is not None:
         plans += _plan_model(store, options, model, n_tokens, n_top, settings, machine)
-    return plans
+    return [replace(one, tokens=n_tokens, sample_tokens=sample.n_tokens) for one in plans]
 
 
 @dataclass

@@ -134,7 +134,7 @@ def _described(kind: Any) -> str:
         return " or ".join(_described(one) for one in get_args(kind) if one is not NoneType)
     if get_origin(kind) is Literal:
         *others, last = get_args(kind)
-        return f"{', '.join(others)} or {last}"
+        return f"{', '.join(others)} or {last}" if others else str(last)
     if get_origin(kind) is tuple:
         return f"one or more, each {_described(get_args(kind)[0])}"
     return {int: "a whole number", float: "a number", bool: "True or False", str: "text"}[kind]

@@ -219,6 +219,11 @@ class CatalogFolder:
 
     def _description(self) -> dict[str, Any]:
         if not self.description.is_file():
+            from taskcatalog.stores.kinds import mistaken  # for what goes wrong alone: it imports all formats of stores
+
+            if mistake := mistaken(self.path, "a catalog"):
+                makes = "'taskcatalog ngrams STORE --out CATALOG' makes a catalog"
+                raise InputError(f"{self.path}: {mistake}; {makes}")
             missing = "is not a catalog" if self.path.exists() else "does not exist"
             raise InputError(f"{self.path}: {missing}: 'taskcatalog ngrams STORE --out {self.path}' makes one")
         return read_signed(self.description, _FORMAT, "catalog")

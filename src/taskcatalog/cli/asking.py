@@ -18,7 +18,7 @@ from taskcatalog.cli.options import (
     store_options,
     with_options,
 )
-from taskcatalog.cli.output import report, report_rows, wants_json
+from taskcatalog.cli.output import note_partial, report, report_rows, wants_json
 from taskcatalog.display import amount, columns, duration, visible
 from taskcatalog.errors import TaskcatalogError
 from taskcatalog.sizes import parse_size
@@ -54,7 +54,21 @@ def plan(
     for stage in planned:
         disk = [amount(stage.temporary + stage.final), amount(stage.final)]
         rows.append([stage.stage, duration(stage.seconds), amount(stage.memory), *disk])
-    report([asdict(stage) for stage in planned], columns(rows, "<>>>>"), asked_for=True)
+    lines = [*columns(rows, "<>>>>"), *_basis(planned[0])]
+    facts = [asdict(stage) | {"is_uncertain": stage.is_uncertain} for stage in planned]
+    report(facts, lines, asked_for=True)
+
+
+def _basis(stage: "tc.StagePlan") -> list[str]:
+    """What the plan rests on, and what it cannot know."""
+    lines = [f"for {stage.tokens:,} tokens, from a sample of {stage.sample_tokens:,}: more text is taken to be like it"]
+    if stage.is_uncertain:
+        lines.append(
+            f"this is {stage.tokens / stage.sample_tokens:,.0f} times the sample: sizes and times are uncertain, and "
+            "rather too small; the number of n-grams is taken to grow as a power of the tokens that falls as in the "
+            "sample. Plan on a larger store"
+        )
+    return lines
 
 
 @command
@@ -95,6 +109,8 @@ def sql(
     with tc.Catalog(catalog, memory=memory, verify=verify) as opened, memory_limited(memory_budget(memory)):
         relation = opened.sql(query) if query else opened.describe()
         write_result(relation, kind, out, visible=visible, force=force)
+    if not query:
+        note_partial(catalog)
 
 
 @command
@@ -119,6 +135,7 @@ def complete(catalog: Path, text: str, limit: int) -> None:
     ids = {"prefix_ids": found.prefix_ids, "dropped_ids": found.dropped_ids, "sum_count": found.sum_count}
     lines = [title, *columns(rows, "><>>" + ">" * len(models))]
     report(ids | {"completions": completions}, lines, asked_for=True)
+    note_partial(catalog)
 
 
 @command

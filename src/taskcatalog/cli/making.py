@@ -7,11 +7,15 @@ import click
 
 import taskcatalog as tc
 from taskcatalog.cli.options import (
+    BOS,
+    BOS_CHOICES,
     CATALOG,
+    CHOSEN,
     FORCE,
     LENGTHS,
     MEMORY,
     MODEL_OPTIONS,
+    PATH,
     STAGING,
     STORE_OPTIONS,
     TEXT,
@@ -20,7 +24,7 @@ from taskcatalog.cli.options import (
     store_options,
     with_options,
 )
-from taskcatalog.cli.output import report, report_rows, wants_json
+from taskcatalog.cli.output import note_partial, report, report_rows, wants_json
 from taskcatalog.sizes import parse_size
 from taskcatalog.terminal import say
 
@@ -153,6 +157,7 @@ def convert(
     "--min-share", type=float, default=0.5, show_default=True,
     help="Top tables take prefixes whose most frequent completion has a larger share.",
 )  # fmt: skip
+@with_options(CHOSEN)
 @MEMORY
 @WORKERS
 @with_options(STORE_OPTIONS)
@@ -173,6 +178,7 @@ def ngrams(store: str, out: Path, memory: str | None, workers: int | None, force
         store, out, tc.NgramSettings(**settings), options=options, memory=memory, workers=workers, force=force
     )
     report_rows(f"{out}: complete", out, rows)
+    note_partial(out)
 
 
 @command
@@ -182,14 +188,53 @@ def ngrams(store: str, out: Path, memory: str | None, workers: int | None, force
     help="Hub name or folder; 'pythia' for all eight deduplicated sizes. May be given several times.",
 )  # fmt: skip
 @click.option("--revisions", metavar="A,B,…", help="Several revisions of each model, as step1000,step64000.")
+@click.option(
+    "--prompts", type=PATH, metavar="FILE",
+    help="Ask about these instead: Parquet, JSONL or CSV with a column 'ids' or 'text'.",
+)  # fmt: skip
+@click.option(
+    "--sql", type=TEXT, metavar="QUERY",
+    help="Ask about the rows of a query instead, with a column 'ids' or 'text', or id0, id1, ….",
+)  # fmt: skip
+@click.option(
+    "--format", "kind", type=click.Choice(["table", "csv", "json", "parquet"]),
+    help="Of what is said of those. Default: as the name of --out ends; on the screen, a table.",
+)  # fmt: skip
+@click.option("--out", type=CATALOG, metavar="FILE", help="Where that goes, instead of the screen.")
+@BOS
 @with_options(MODEL_OPTIONS)
 @MEMORY
 @FORCE
-def predict(catalog: Path, models: tuple[str, ...], revisions: str | None, **options: Any) -> None:
-    """Ask models for the probability of a catalog's top completions."""
-    series = revisions.split(",") if revisions else ()
-    asked = tc.predict(catalog, models, revisions=series, **options)
-    report_rows(f"{catalog}: complete, completions asked of each model", catalog, asked)
+def predict(
+    catalog: Path, models: tuple[str, ...], revisions: str | None, prompts: Path | None, sql: str | None, kind: Any,
+    out: Path | None, bos: str, **options: Any,
+) -> None:  # fmt: skip
+    """Ask models for the probability of a catalog's top completions, or of any prompts.
+
+    The answers about the top tables become part of the catalog. Those about prompts that are given (--prompts, --sql)
+    do not: they are written to --out. Of each, the last token is the completion and those before it are the prefix.
+
+    \b
+    taskcatalog predict catalog --model gpt2
+    taskcatalog predict catalog --model gpt2 --sql "SELECT id0, id1, id2 FROM trigrams LIMIT 1000" --out p.parquet
+    """
+    options |= {"revisions": revisions.split(",") if revisions else (), "bos": BOS_CHOICES[bos]}
+    if prompts is None and sql is None:
+        if out is not None or kind is not None:
+            raise tc.SettingsError("--out and --format are for --prompts or --sql: give one of these, too")
+        asked = tc.predict(catalog, models, **options)
+        report_rows(f"{catalog}: complete, completions asked of each model", catalog, asked)
+        return
+    from duckdb import from_arrow
+
+    from taskcatalog.catalog.results import format_of, write_result
+
+    kind = kind or ("json" if wants_json() and out is None else format_of(out))
+    if out is not None:
+        asked = tc.predict(catalog, models, prompts=prompts, sql=sql, out=out, format=kind, **options)
+        report_rows(f"{out}: complete, prompts asked of each model", out, asked)
+    else:
+        write_result(from_arrow(tc.predict(catalog, models, prompts=prompts, sql=sql, **options)), kind, None)
 
 
 @command
@@ -203,18 +248,9 @@ def predict(catalog: Path, models: tuple[str, ...], revisions: str | None, **opt
     "--divergence", type=click.Choice(["jeffreys", "jsd"]), default="jeffreys", show_default=True,
     help="Which one: half the Jeffreys divergence (column JS) or the Jensen-Shannon divergence (jsd).",
 )  # fmt: skip
-@click.option(
-    "--start",
-    type=int,
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Scan from the sequence on that this token of the store is in.",
-)
-@click.option("--max-tokens", type=int, metavar="N", help="Scan sequences with so many tokens. Default: all.")
+@with_options(CHOSEN)
 @click.option("--all-measures", is_flag=True, help="Keep the measures of every prompt, accepted or not, too.")
-@click.option("--bos", type=click.Choice(["no", "yes"]), default="no", show_default=True,
-              help="Put the model's beginning-of-sequence token in front of every prompt.")  # fmt: skip
+@BOS
 @with_options(MODEL_OPTIONS)
 @MEMORY
 @with_options(STORE_OPTIONS)
@@ -236,7 +272,7 @@ def scan(
         start=start,
         max_tokens=max_tokens,
         all_measures=all_measures,
-        bos=bos == "yes",
+        bos=BOS_CHOICES[bos],
     )
     opening = store_options(options)
     report_rows(f"{out}: complete", out, tc.scan(store, model, out, settings, options=opening, **options))

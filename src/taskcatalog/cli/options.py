@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -55,6 +55,18 @@ MODEL_OPTIONS = [
         help="Type of the model's numbers; auto is float32. After a 16-bit scan, float32 settles what is in doubt.",
     ),
 ]  # fmt: skip
+CHOSEN = [
+    click.option(
+        "--start", type=int, default=0, show_default=True, metavar="N",
+        help="Begin with the sequence that this token of the store is in.",
+    ),
+    click.option("--max-tokens", type=int, metavar="N", help="Take sequences with so many tokens. Default: all."),
+]  # fmt: skip
+BOS_CHOICES: dict[str, bool | Literal["auto"]] = {"no": False, "yes": True, "auto": "auto"}
+BOS = click.option(
+    "--bos", type=click.Choice([*BOS_CHOICES]), default="no", show_default=True,
+    help="Put the model's beginning-of-sequence token in front of every prompt; auto: where its tokenizer does.",
+)  # fmt: skip
 STORE_OPTIONS = [
     click.option("--tokenizer", metavar="NAME_OR_PATH", help="For all but a token store: other kinds have none."),
     click.option(

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
-from taskcatalog.errors import SettingsError, TaskcatalogError
+from taskcatalog.errors import SettingsError, TaskcatalogError, how_to_install
 from taskcatalog.terminal import SCREEN, Loudness, is_loud, one_line, open_streams, set_loudness, warn
 
 _NEEDED_BY_MODELS = ("torch", "transformers", "safetensors")
@@ -77,7 +77,7 @@ def _line_and_code(error: Exception) -> tuple[str | None, int]:
     if isinstance(error, click.ClickException):
         return error.format_message(), error.exit_code
     if isinstance(error, ModuleNotFoundError) and error.name in _NEEDED_BY_MODELS:
-        return f"this command runs a model and needs {error.name}: pip install 'taskcatalog[lm]'", 2
+        return f"this command runs a model and needs {error.name}: {how_to_install('lm')}", 2
     if isinstance(error, MemoryError) or type(error).__name__ in _OUT_OF_MEMORY:
         return "there is not enough memory: give a smaller --memory or fewer --workers, where the command has them", 1
     if isinstance(error, OSError):

@@ -8,6 +8,7 @@ import json
 import resource
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -75,6 +76,16 @@ def report_rows(title: str, out: Any, rows: Mapping[str, int]) -> None:
     """Prints what was made, and how many rows or tokens it has."""
     lines = columns([[name, f"{count:,}"] for name, count in rows.items()], "<>")
     report({"out": str(out), **rows}, [title, *(f"  {line}" for line in lines)])
+
+
+def note_partial(catalog: Path) -> None:
+    """Says so where a catalog's n-grams are not of all of its store."""
+    from taskcatalog.catalog.folder import CatalogFolder
+    from taskcatalog.catalog.partial import partial_ngrams
+    from taskcatalog.runs.progress import note
+
+    if partial := partial_ngrams(CatalogFolder(catalog)):
+        note(f"{catalog}: {partial}")
 
 
 def _tell_costs(seconds: float) -> None:

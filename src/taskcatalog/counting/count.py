@@ -66,9 +66,11 @@ def _token_bytes(store: Store, layout: GramLayout) -> float:
     return store.identity.id_dtype.itemsize + layout.payload_dtype.itemsize + COUNTS.itemsize + of_sequences
 
 
-def cut_store(store: Store, tokens_at_once: int) -> list[SequenceRange]:
-    """The store in ranges of so many tokens. An empty one is one range: its tables are there, and empty."""
-    return cut(store, tokens_at_once) or [SequenceRange(0, 0)]
+def cut_store(store: Store, tokens_at_once: int, chosen: SequenceRange | None = None) -> list[SequenceRange]:
+    """The store, or ``chosen`` of its sequences, in ranges of so many tokens. An empty one is one range: its tables are
+    there, and empty."""
+    start, stop = (0, store.n_sequences) if chosen is None else (chosen.start, chosen.stop)
+    return cut(store, tokens_at_once, start, stop) or [SequenceRange(0, 0)]
 
 
 def count_range(

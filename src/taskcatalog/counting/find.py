@@ -4,7 +4,6 @@
 and need no index of it: some seconds for a billion tokens.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,14 +11,14 @@ from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from taskcatalog.catalog.catalog import Catalog
 from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.counting.occurrences import Occurrences, count_occurrences
 from taskcatalog.counting.prompt_file import read_prompts
-from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.counting.prompt_ids import Prompts, as_ids
+from taskcatalog.errors import SettingsError
 from taskcatalog.settings import COUNT, POSITIVE, checked
 from taskcatalog.sizes import memory_budget, worker_count
 from taskcatalog.storage import AnyPath, locate
@@ -30,8 +29,6 @@ from taskcatalog.tables.sorting import literal
 
 Place = str | PathLike[str] | AnyPath | OpenedStore | Catalog
 """A store or a catalog, opened, or where it is."""
-Prompts = Sequence[str] | Sequence[ArrayLike] | NDArray[Any]
-"""Texts, or the ids of each; a matrix is prompts of one length. Also an Arrow array of texts or of lists."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def find(
     if (prompt is None) == (task is None):
         raise SettingsError("find takes a prompt or the id of a task: give one of the two")
     opened = store_of(where, store, options)
-    ids, lengths = _as_ids([prompt] if task is None else [_ids_of_task(where, task)], opened)
+    ids, lengths = as_ids([prompt] if task is None else [_ids_of_task(where, task)], opened)
     with unchanged(opened):
         found = _occurrences(opened, ids, lengths, limit, workers, memory)
         tokens = found.positions[0][found.positions[0] >= 0].tolist()
@@ -100,7 +97,7 @@ def count_prompts(
     """
     places = checked("places", places, Annotated[int, POSITIVE])
     opened = store_of(where, store, options)
-    ids, lengths = _as_ids(prompts, opened)
+    ids, lengths = as_ids(prompts, opened)
     with unchanged(opened):
         found = _occurrences(opened, ids, lengths, places, workers, memory)
     return _table_of_counts(found, places)
@@ -150,73 +147,6 @@ def _ids_of_task(where: Place, task: str) -> list[int]:
             if rows:
                 return list(rows[0][1])
     raise SettingsError(f"task {task!r}: is in no scan of {folder.path}: the column task_id has the ids of tasks")
-
-
-def _as_ids(prompts: Any, store: OpenedStore) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """All prompts' ids, one prompt after the other, and the length of each. Raises SettingsError for what is none."""
-    if isinstance(prompts, pa.Array | pa.ChunkedArray):
-        ids, lengths = _of_arrow(prompts, store)
-    elif isinstance(prompts, np.ndarray) and prompts.ndim == 2:
-        ids, lengths = prompts.ravel(), np.full(len(prompts), prompts.shape[1], np.int64)
-    else:
-        rows = [*prompts]
-        of_text = [i for i, row in enumerate(rows) if isinstance(row, str)]
-        for i, encoded in zip(of_text, _encoded([rows[i] for i in of_text], store), strict=True):
-            rows[i] = encoded
-        arrays = [_integers(row, i) for i, row in enumerate(rows)]
-        lengths = np.array([len(row) for row in arrays], np.int64)
-        ids = np.concatenate([np.zeros(0, np.int64), *arrays])
-    return _checked_ids(ids, lengths, store), lengths
-
-
-def _integers(row: Any, i: int) -> NDArray[Any]:
-    try:
-        array = np.asarray(row)
-    except (ValueError, TypeError, OverflowError):
-        array = np.array("")
-    if array.ndim == 1 and not len(array):
-        return np.zeros(0, np.int64)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise SettingsError(f"prompt {i}: is neither text nor a row of integer ids: {str(row)[:60]}")
-    return array
-
-
-def _of_arrow(prompts: pa.Array | pa.ChunkedArray, store: OpenedStore) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    if isinstance(prompts, pa.ChunkedArray):
-        prompts = prompts.combine_chunks()
-    if prompts.null_count:
-        row = pc.index(pc.is_null(prompts), True).as_py()
-        raise SettingsError(f"prompt {row}: is null: leave such rows out")
-    kind = prompts.type
-    if pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _as_ids(prompts.to_pylist(), store)
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
-        raise SettingsError(f"prompts are of type {kind}: they must be texts, or lists of integer ids")
-    lengths = pc.list_value_length(prompts).to_numpy(zero_copy_only=False).astype(np.int64)
-    values = prompts.flatten()
-    if values.null_count or not pa.types.is_integer(values.type):
-        raise SettingsError(f"prompts are lists of {values.type}, or have nulls: they must be lists of integer ids")
-    return values.to_numpy(zero_copy_only=False), lengths
-
-
-def _encoded(texts: list[str], store: OpenedStore) -> list[list[int]]:
-    if texts and store.vocabulary is None:
-        raise InputError(f"{store.path}: has no tokenizer: --tokenizer names one, or give ids instead of text")
-    return store.vocabulary.encode_batch(texts) if store.vocabulary and texts else []
-
-
-def _checked_ids(ids: NDArray[Any], lengths: NDArray[np.int64], store: OpenedStore) -> NDArray[Any]:
-    """The ids as the store's type has them."""
-    if len(empty := np.flatnonzero(lengths == 0)):
-        raise SettingsError(f"prompt {empty[0]}: is empty: give at least one token")
-    limit = store.identity.vocabulary_size
-    if ids.dtype.kind not in "iu":
-        raise SettingsError(f"prompts have ids of type {ids.dtype}: they must be integers")
-    if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= limit):
-        at = int(np.argmax((ids < 0) | (ids >= limit)))
-        row = int(np.searchsorted(np.cumsum(lengths), at, side="right"))
-        raise SettingsError(f"prompt {row}: has the id {ids[at]}: the ids of {store.path} are 0 to {limit - 1}")
-    return np.ascontiguousarray(ids, store.identity.id_dtype)
 
 
 def _occurrences(

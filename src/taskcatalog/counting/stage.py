@@ -24,9 +24,10 @@ from taskcatalog.runs.parts import Facts, Part, finished
 from taskcatalog.runs.pools import Inline, Threads
 from taskcatalog.runs.progress import note, progress_bar
 from taskcatalog.runs.stage import Stage, defaults_of
-from taskcatalog.settings import COUNT, SHARE, Between, Settings, given_or_default
+from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import check_memory, memory_budget, worker_count
 from taskcatalog.storage import AnyPath, locate_here
+from taskcatalog.stores.chosen import advise_on_tokens, chosen_sequences
 from taskcatalog.stores.open_store import StoreOptions, open_store
 from taskcatalog.stores.reference import StoreReference
 from taskcatalog.stores.sequence_range import SequenceRange
@@ -46,6 +47,10 @@ class NgramSettings(Settings):
     """Top tables of trigrams and longer take prefixes that occur more often than this."""
     min_share: Annotated[float, SHARE] = 0.5
     """Top tables take prefixes whose most frequent completion has a share above this."""
+    start: Annotated[int, COUNT] = 0
+    """Count from the sequence on that this token of the store is in."""
+    max_tokens: Annotated[int | None, POSITIVE] = None
+    """Count so many sequences as fit in this number of tokens; all by default."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,6 +109,8 @@ class _Counting:
     memory: int
     workers: int
     pool: Pool | None
+    chosen: SequenceRange
+    """What is counted."""
 
 
 def ngrams(
@@ -131,6 +138,7 @@ def ngrams(
     budget, workers = memory_budget(memory), worker_count(workers)
     source = open_store(store, options)
     layout = _layout(source, settings)
+    chosen = chosen_sequences(source, settings.start, settings.max_tokens)
     doing = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
     folder = CatalogFolder(locate_here(out))
     check_apart(out, [source.path])
@@ -143,8 +151,9 @@ def ngrams(
             reference = StoreReference.of(source, store, options)
             counting = _Counting(
                 ledger=ledger, reference=reference, settings=settings, layout=layout, memory=budget,
-                workers=workers, pool=pool,
+                workers=workers, pool=pool, chosen=chosen,
             )  # fmt: skip
+            advise_on_tokens(source, settings.max_tokens)
             if not is_kept(sort_and_count):
                 note(
                     "the loops that count are compiled first, which takes some seconds; they are kept for the next time"
@@ -152,9 +161,9 @@ def ngrams(
             with unchanged(source):
                 _fill(counting)
             folder.prepare(source.identity, source.vocabulary)
-            ledger.finish(_facts(ledger, settings))
+            ledger.finish(_facts(ledger, settings, source, chosen))
         folder.remember_store(source.path, options)
-    return {name: rows for name, rows in ledger.facts.items() if name != "tokens"}
+    return {name: rows for name, rows in ledger.facts.items() if name not in ("tokens", "store_tokens")}
 
 
 def _fill(run: _Counting) -> None:
@@ -201,14 +210,15 @@ def _ranges(run: _Counting) -> list[SequenceRange]:
             ledger.forget([name, *ledger.facts_of(_Counted)])
     if not ledger.facts_of(_Planned):
         ledger.finish_part("plan", Part.of({}, _Planned(tokens_at_once=at_once)))
-    return cut_store(run.reference.store, at_once)
+    return cut_store(run.reference.store, at_once, run.chosen)
 
 
 def _count(run: _Counting, ranges: list[SequenceRange]) -> tuple[list[Run], NDArray[np.int64]]:
     """The run of each range, and how often each id occurs: in memory if there is one, which threads of this
     process then tabulate; else on disk."""
     store = run.reference.store
-    work = Work(description="count", unit="tokens", total=store.n_tokens)
+    n_chosen = (run.chosen.stop - run.chosen.start) * store.identity.sequence_length
+    work = Work(description="count", unit="tokens", total=min(n_chosen, store.n_tokens))
     if len(ranges) == 1 and run.pool is None:
         with progress_bar(work.description, work.total, work.unit) as bar:
             counted, id_counts = count_range(store, ranges[0], run.layout, run.memory, run.workers)
@@ -233,9 +243,10 @@ def _count(run: _Counting, ranges: list[SequenceRange]) -> tuple[list[Run], NDAr
     return [StoredRun(run.layout, job.run_folder) for job in jobs], id_counts
 
 
-def _facts(ledger: Ledger, settings: NgramSettings) -> dict[str, int]:
-    """Rows of each table, and the tokens that were counted."""
+def _facts(ledger: Ledger, settings: NgramSettings, store: Store, chosen: SequenceRange) -> dict[str, int]:
+    """Rows of each table, and the tokens that were counted; those of the store, where that is more."""
     names = [table(n) for n in settings.n if n > 1 for table in (ngram_table, prefix_table, top_table)]
     tabulated = ledger.facts_of(Tabulated).values()
     facts = {name: sum(one.rows.get(name, 0) for one in tabulated) for name in [ngram_table(1), *names]}
-    return facts | {"tokens": sum(one.amount for one in tabulated)}
+    facts["tokens"] = sum(one.amount for one in tabulated)
+    return facts if chosen == SequenceRange(0, store.n_sequences) else facts | {"store_tokens": store.n_tokens}

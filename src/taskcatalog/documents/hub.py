@@ -9,7 +9,7 @@ from typing import Any
 
 from taskcatalog.documents.batch import Batch, Reading, in_pieces, value_at
 from taskcatalog.documents.source import Chunk, DatasetChoice, Format, Source
-from taskcatalog.errors import InputError, SettingsError, TaskcatalogError
+from taskcatalog.errors import InputError, SettingsError, TaskcatalogError, how_to_install
 from taskcatalog.storage import exists, is_folder, is_remote, locate
 
 _ROWS_AT_ONCE = 256
@@ -80,7 +80,7 @@ def _load(name: str, choice: DatasetChoice) -> Any:
     try:
         import datasets
     except ModuleNotFoundError as error:
-        raise SettingsError(f"{name}: reading a dataset needs datasets: pip install 'taskcatalog[datasets]'") from error
+        raise SettingsError(f"{name}: reading a dataset needs datasets: {how_to_install('datasets')}") from error
     with _as_input_errors(name):
         if not _is_here(name):
             return datasets.load_dataset(name, choice.subset, split=choice.split, streaming=True)

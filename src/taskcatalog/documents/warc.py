@@ -14,7 +14,7 @@ from taskcatalog.documents.batch import BATCH_BYTES, BATCH_DOCUMENTS, Batch, Rea
 from taskcatalog.documents.compressed import DAMAGE, is_compressed, opened
 from taskcatalog.documents.source import Chunk, Format
 from taskcatalog.documents.text import not_utf8
-from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.errors import InputError, SettingsError, how_to_install
 from taskcatalog.storage import locate
 
 _META = {
@@ -116,7 +116,7 @@ def _library(name: str) -> tuple[Any, tuple[type[Exception], ...]]:
         from warcio.exceptions import ArchiveLoadFailed
         from warcio.recordloader import ArcWarcRecordLoader
     except ModuleNotFoundError as error:
-        raise SettingsError(f"{name}: reading WARC needs warcio: pip install 'taskcatalog[warc]'") from error
+        raise SettingsError(f"{name}: reading WARC needs warcio: {how_to_install('warc')}") from error
     return ArcWarcRecordLoader(verify_http=False, arc2warc=False), (*DAMAGE, ValueError, ArchiveLoadFailed)
 
 

@@ -19,6 +19,7 @@ from taskcatalog.lm.memory import is_out_of_memory
 from taskcatalog.lm.model import ModelName, TransformersModel
 from taskcatalog.runs.files import read_json, sha256_of_file
 from taskcatalog.storage import name_of
+from taskcatalog.stores.kinds import mistaken
 from taskcatalog.vocabulary import Vocabulary
 
 PYTHIA = [f"EleutherAI/pythia-{size}-deduped" for size in ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b")]
@@ -110,6 +111,8 @@ def find_model(
     folder = Path(name)
     if not folder.is_dir() and (folder.is_absolute() or name.startswith(".") or name.count("/") > 1):
         raise InputError(f"model {name}: no such folder")
+    if not (folder / "config.json").exists() and (mistake := mistaken(folder, "a model")):
+        raise InputError(f"model {name}: {mistake}")
     _silence()
     if (folder / "config.json").is_file():
         _check_object(folder / "config.json")

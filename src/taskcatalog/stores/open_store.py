@@ -7,6 +7,7 @@ from taskcatalog.storage import AnyPath, exists, locate
 from taskcatalog.stores.format import LENGTH as LENGTH
 from taskcatalog.stores.format import StoreOptions as StoreOptions
 from taskcatalog.stores.formats import FORMATS, format_at
+from taskcatalog.stores.kinds import mistaken
 from taskcatalog.stores.store import OpenedStore
 from taskcatalog.stores.stream_store import DEFAULT_SEQUENCE_LENGTH as DEFAULT_SEQUENCE_LENGTH
 from taskcatalog.vocabulary import Vocabulary
@@ -23,8 +24,13 @@ def open_store(path: str | AnyPath, options: StoreOptions | None = None) -> Open
     found = format_at(path, options)
     if found is None:
         *others, last = [each.name for each in FORMATS]
-        problem = f"is neither {', '.join(others)} nor {last}" if exists(path) else "does not exist"
-        raise InputError(f"{path}: {problem}: 'taskcatalog tokenize SOURCE --out {path}' makes a token store")
+        if not exists(path):
+            raise InputError(f"{path}: does not exist: 'taskcatalog tokenize SOURCE --out {path}' makes a token store")
+        problem = mistaken(path, "a store") or (
+            f"is neither {', '.join(others)} nor {last}: if it holds documents, "
+            f"'taskcatalog tokenize {path} --out STORE' makes a token store of them"
+        )
+        raise InputError(f"{path}: {problem}")
     for option, reason in found.refuses.items():
         if getattr(options, option):
             raise SettingsError(f"{path}: {reason}: leave out --{option.replace('_', '-')}")

@@ -1,7 +1,7 @@
 """Jobs that run a model: on each of its devices, in a process of its own where there are several."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
@@ -37,6 +37,7 @@ class DeviceModel:
 
 
 M = TypeVar("M", bound=DeviceModel)
+T = TypeVar("T")
 _kept: list[Any] = []
 """The one model of this process, loaded: all jobs of a stage run the same."""
 
@@ -67,3 +68,13 @@ def run_on_devices(ledger: Ledger, jobs: Sequence[ModelJob[M]], model: M, pool: 
         run_jobs(ledger, jobs, pool or (Processes(n_devices) if n_devices > 1 else Inline()), work)
     finally:
         _kept.clear()
+
+
+def result_of(steps: Generator[int, None, T]) -> T:
+    """What they end in."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,30 +11,35 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from taskcatalog.catalog.catalog import Catalog
 from taskcatalog.catalog.folder import CatalogFolder
+from taskcatalog.catalog.results import TableFormat, format_of, write_result
 from taskcatalog.errors import ConflictError, InputError, SettingsError
-from taskcatalog.lm.forward import PromptRunner
-from taskcatalog.lm.load import PYTHIA, Dtype, FoundModel, find_model
-from taskcatalog.lm.measures import Answer, answer_bytes, answers
-from taskcatalog.lm.model import LanguageModel, ModelName
+from taskcatalog.lm.bos import Bos, bos_id_of
+from taskcatalog.lm.load import Dtype, FoundModel
+from taskcatalog.lm.measures import answer_bytes
+from taskcatalog.lm.model import LanguageModel
 from taskcatalog.lm.needs import MOST_PROMPTS, Needs, largest, needs
 from taskcatalog.runs.driver import Work
 from taskcatalog.runs.files import folder_held
 from taskcatalog.runs.jobs import Pool
 from taskcatalog.runs.ledger import Ledger
+from taskcatalog.runs.outputs import check_result_file
 from taskcatalog.runs.parts import Facts, Part, finished, problem_of
 from taskcatalog.runs.stage import Stage
 from taskcatalog.sizes import memory_budget, sufficient_budget
-from taskcatalog.storage import locate_here, names_of
+from taskcatalog.storage import locate_here
 from taskcatalog.tables import ngrams, registry
 from taskcatalog.tables.names import id_columns, top_table
 from taskcatalog.tables.parquet import list_array, table_writer
 from taskcatalog.tables.sorting import parquet_files, write_sorted
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
+from taskcatalog.tasks.completions import answered, find_models
 from taskcatalog.tasks.on_devices import DeviceModel, ModelJob, run_on_devices
+from taskcatalog.tasks.predict_prompts import GivenPrompts, answers_of, given_prompts
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
 
-STAGE = Stage("predict", registry.files_of("predict"))
+STAGE = Stage("predict", registry.files_of("predict"), {"bos": False})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +50,10 @@ class _Predicted(Facts):
     not_finite: int
 
 
+@dataclass
 class _Predictor(DeviceModel):
+    bos_id: int | None
+
     @cached_property
     def loaded(self) -> LanguageModel:
         return self.found.load(device=self.device)
@@ -63,16 +71,7 @@ class _PredictJob(ModelJob[_Predictor]):
     def run_with(self, model: _Predictor) -> Iterator[int | Part]:
         loaded, name = model.loaded, model.loaded.name
         grams = ids_of(read_part(self.prompts, self.row_group), self.n)
-        completions = torch.from_numpy(grams[:, -1].astype(np.int64)).to(loaded.device)
-        batches = []
-        for rows, hidden in PromptRunner(loaded, self.n - 1).batches(grams[:, :-1]):
-            batches.append(answers(loaded, hidden, completions[rows]))
-            yield len(hidden)
-        columns = {
-            field.name: np.concatenate([getattr(batch, field.name).cpu().numpy() for batch in batches])
-            for field in fields(Answer)
-        }
-        finite = np.logical_and.reduce([np.isfinite(values) for values in columns.values()])
+        columns, finite = yield from answered(loaded, grams, model.bos_id)
         n_rows = int(finite.sum())
         out = self.folder / f"{self.n}-{self.row_group:05d}.parquet"
         with table_writer(out, ngrams.predictions().schema(grams.dtype)) as writer:
@@ -94,6 +93,11 @@ def predict(
     catalog: str | Path,
     models: str | Path | Sequence[str | Path],
     *,
+    prompts: GivenPrompts | None = None,
+    sql: str | None = None,
+    out: str | Path | None = None,
+    format: TableFormat | None = None,  # noqa: A002
+    bos: Bos = False,
     revision: str | None = None,
     revisions: Sequence[str] = (),
     label: str | None = None,
@@ -102,46 +106,86 @@ def predict(
     memory: str | None = None,
     pool: Pool | None = None,
     force: bool = False,
-) -> dict[str, int]:
-    """Asks models for the probability of every completion in the catalog's top tables.
+) -> Any:  # what it is depends on what is asked, and Arrow's table has no type
+    """Asks models for the probability of every completion in the catalog's top tables, or in ``prompts``.
 
-    Each model (a hub name, a local folder, or ``pythia`` for all eight deduplicated sizes) gets files of its
-    own under its label; the others' stay as they are. With ``revisions``, each model is asked as it was at each
+    Each model (a hub name, a folder, or ``pythia`` for all eight deduplicated sizes) gets files of its own under
+    its label; the others' stay as they are. With ``revisions``, each model is asked as it was at each
     of them. Returns the number of completions asked, by label. The same call again goes on where it was
-    stopped, or does nothing. ``pool`` does the work in place of a process for each device.
+    stopped, or does nothing. ``pool`` does the work in place of a process for each device. ``bos`` puts the model's
+    beginning-of-sequence token in front of every prompt; ``auto`` where ``lm.bos`` finds that it was trained so.
 
-    Raises InputError for a catalog without top tables or a model that cannot be used.
+    ``prompts`` are texts, lists of ids, a table or DataFrame with a column ``ids`` or ``text``, or a Path of a file
+    with one; or the rows of a query, ``sql``, with such a column or the columns ``id0``, ``id1`` …. Of each, the last
+    token is the completion. What models say of them is not put into the catalog: it is written to the file ``out``
+    (Parquet, CSV or JSON, as ``format`` or its name says), or returned as a table, with the columns that
+    ``predict_prompts.answers_of`` tells.
+
+    Raises InputError for a catalog without top tables or a model that cannot be used, SettingsError for what is no
+    prompt.
     """
     folder = CatalogFolder(locate_here(catalog))
     identity = folder.identity()
     memory_budget(memory)  # whatever else is wrong, its form is said first
-    names = [single for name in names_of(models, "model") for single in (PYTHIA if name == "pythia" else [name])]
-    if revision is not None and revisions:
-        raise SettingsError(f"revision {revision!r} and revisions {', '.join(revisions)}: give one or the other")
-    series: list[str | None] = [*revisions] or [revision]
-    revised = [(name, one) for name in names for one in series]
-    if label is not None and len(revised) > 1:
-        raise SettingsError(f"label {label!r} is for one model, and {len(revised)} were given")
-    found = [find_model(name, revision=one, device=device, dtype=dtype, label=label) for name, one in revised]
-    labels = [model.name.label for model in found]
-    if len({label.lower() for label in labels}) < len(labels):
-        raise SettingsError(f"two models would have the same label ({', '.join(labels)}): predict them one by one")
-    for single in labels:
-        check_label(single, folder)
+    _check_given(prompts, sql, out, format, pool, force)
+    found = find_models(models, revision=revision, revisions=revisions, label=label, device=device, dtype=dtype)
     vocabulary = folder.vocabulary()
     for model in found:
         check_tokenizer(vocabulary, model, folder.path)
+    if prompts is not None or sql is not None:
+        return _predict_given(folder, found, prompts, sql, out, format, bos, memory, force)
+    for model in found:
+        check_label(model.name.label, folder)
     with _counted(folder) as tops:
-        rest = {}
+        runs = []
         for model in found:
+            asker = _Predictor(model, bos_id_of(model, bos, vocabulary))
             needed = predict_needs(model, tops)
-            is_done = Ledger.is_done(*_run_of(folder, model.name, tops))
+            is_done = Ledger.is_done(*_run_of(folder, asker, tops))
             doing = f"predicting with model {model.name.label}"
-            rest[model.name.label] = sufficient_budget(memory, 0 if is_done else needed.least, doing) - needed.held
+            budget = sufficient_budget(memory, 0 if is_done else needed.least, doing)
+            runs.append((asker, budget - needed.held))
         return {
-            label: _predict_one(folder, model, tops, identity.id_dtype, rest[label], pool, force)
-            for label, model in zip(labels, found, strict=True)
+            asker.found.name.label: _predict_one(folder, asker, tops, identity.id_dtype, rest, pool, force)
+            for asker, rest in runs
         }
+
+
+def _check_given(
+    prompts: Any, sql: str | None, out: str | Path | None, kind: TableFormat | None, pool: Pool | None, force: bool
+) -> None:
+    if prompts is not None and sql is not None:
+        raise SettingsError("prompts and sql: give one or the other")
+    are_given = prompts is not None or sql is not None
+    if out is not None:
+        if not are_given:
+            raise SettingsError("out is for prompts that are given: what is said of the top tables is in the catalog")
+        _ = kind or format_of(Path(out))
+        check_result_file(Path(out), force=force)
+    if are_given and pool is not None:
+        raise SettingsError("prompts that are given are asked in this process: leave pool out")
+
+
+def _predict_given(
+    folder: CatalogFolder,
+    found: Sequence[FoundModel],
+    prompts: GivenPrompts | None,
+    sql: str | None,
+    out: str | Path | None,
+    kind: TableFormat | None,
+    bos: Bos,
+    memory: str | None,
+    force: bool,
+) -> Any:
+    with Catalog(folder.path, memory=memory) as catalog, given_prompts(catalog, prompts, sql) as given:
+        for model in found:
+            needed = predict_needs(model, [max(2, given.longest)])
+            sufficient_budget(memory, needed.least, f"predicting with model {model.name.label}")
+        with answers_of(given, found, bos, catalog) as answers:
+            if out is None:
+                return answers.to_arrow_table()
+            write_result(answers, kind or format_of(Path(out)), Path(out), force=force)
+    return {model.name.label: given.n_prompts for model in found}
 
 
 def predict_needs(found: FoundModel, ns: Iterable[int]) -> Needs:
@@ -172,18 +216,17 @@ def _counted(folder: CatalogFolder) -> Iterator[dict[int, Path]]:
 
 def _predict_one(
     folder: CatalogFolder,
-    found: FoundModel,
+    predictor: _Predictor,
     tops: dict[int, Path],
     id_dtype: np.dtype[np.uint16] | np.dtype[np.uint32],
     memory: int,
     pool: Pool | None,
     force: bool,
 ) -> int:
-    name = found.name
-    with Ledger.begin(*_run_of(folder, name, tops), force=force) as ledger:
+    name = predictor.found.name
+    with Ledger.begin(*_run_of(folder, predictor, tops), force=force) as ledger:
         if not ledger.complete:
-            predictor = _Predictor(found)
-            _check_tops(tops, predictor.loaded)
+            _check_tops(tops, predictor)
             jobs = _jobs(ledger, predictor, tops, id_dtype, memory)
             total = sum(pq.read_metadata(path).num_rows for path in tops.values())
             work = Work(description=f"predict {name.label}", unit="prompts", total=total)
@@ -195,7 +238,7 @@ def _predict_one(
 
 
 def _run_of(
-    folder: CatalogFolder, name: ModelName, tops: dict[int, Path]
+    folder: CatalogFolder, predictor: _Predictor, tops: dict[int, Path]
 ) -> tuple[Path, Stage, dict[str, Any], dict[str, Any]]:
     """What a ledger is to say of asking this model: its folder, stage, inputs and settings."""
     top_files = Ledger.read(folder.ngrams).files()
@@ -203,12 +246,14 @@ def _run_of(
         "store": folder.identity().fingerprint,
         "tops": {str(n): top_files[path]["sha256"] for n, path in tops.items()},
     }
-    settings = {"label": name.label, "revision": name.revision, "dtype": name.dtype}
+    name, bos = predictor.found.name, predictor.bos_id is not None
+    settings = {"label": name.label, "revision": name.revision, "dtype": name.dtype, "bos": bos}
     return folder.predictions(name.label), STAGE, inputs, settings
 
 
-def _check_tops(tops: dict[int, Path], model: LanguageModel) -> None:
-    check_length(max(tops, default=1) - 1, model)
+def _check_tops(tops: dict[int, Path], predictor: _Predictor) -> None:
+    model = predictor.loaded
+    check_length(max(tops, default=1) - 1 + (predictor.bos_id is not None), model)
     for n, path in tops.items():
         metadata = pq.read_metadata(path)
         for group in range(metadata.num_row_groups):

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 from taskcatalog.catalog.folder import CatalogFolder
-from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.errors import InputError
 from taskcatalog.ids import bits_of
+from taskcatalog.lm.bos import Bos, bos_id_of
 from taskcatalog.lm.load import Dtype, FoundModel, find_model
 from taskcatalog.lm.model import LanguageModel, ModelName
 from taskcatalog.lm.needs import Needs, needs
@@ -21,6 +22,7 @@ from taskcatalog.runs.stage import Stage, defaults_of
 from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import memory_budget, sufficient_budget
 from taskcatalog.storage import AnyPath, locate_here
+from taskcatalog.stores.chosen import advise_on_tokens, chosen_sequences
 from taskcatalog.stores.open_store import StoreOptions, open_store
 from taskcatalog.stores.reference import StoreReference
 from taskcatalog.stores.sequence_range import SequenceRange
@@ -56,8 +58,9 @@ class ScanSettings(Settings):
     """Scan so many sequences as fit in this number of tokens; all by default."""
     all_measures: bool = False
     """Keep the measures of every distinct prompt, accepted or not, in the table ``measures_<prompt length>``."""
-    bos: bool = False
-    """Put the model's beginning-of-sequence token in front of every prompt."""
+    bos: Bos = False
+    """Put the model's beginning-of-sequence token in front of every prompt; ``auto`` where ``lm.bos`` finds that it was
+    trained so. A scan's ledger says what came of it."""
 
 
 STAGE = Stage("scan", registry.files_of("scan"), defaults_of(ScanSettings))
@@ -106,12 +109,12 @@ def scan(
     memory_budget(memory)  # whatever else is wrong, its form is said first
     source = open_store(store, options)
     found = find_model(model, revision=revision, device=device, dtype=dtype, label=label)
-    bos_id = _bos_id(found) if settings.bos else None
-    if not settings.bos:
+    bos_id = bos_id_of(found, settings.bos, source.vocabulary)
+    if settings.bos is False:
         _advise_on_bos(source, found)
     if not source.n_sequences:
         raise InputError(f"{source.path}: holds no tokens")
-    sequences = _sequences(source, settings)
+    sequences = chosen_sequences(source, settings.start, settings.max_tokens)
     check_tokenizer(source.vocabulary, found, source.path)
     folder = CatalogFolder(locate_here(out))
     check_apart(out, [source.path])
@@ -120,6 +123,7 @@ def scan(
     inputs = {"store": source.identity.fingerprint}
     name = found.name
     decided = asdict(settings) | {"label": name.label, "revision": name.revision, "dtype": name.dtype}
+    decided["bos"] = bos_id is not None
     scan_folder = folder.scan(settings.prompt_length, found.name.label)
     needed = scan_needs(found, settings)
     least = 0 if Ledger.is_done(scan_folder, STAGE, inputs, decided) else needed.least
@@ -145,8 +149,8 @@ def _fill(
     pool: Pool | None,
 ) -> None:
     store, model = reference.store, scorer.prompt_model.model
-    _advise_on_tokens(store, settings)
-    check_length(settings.prompt_length + 1 + settings.bos, model)
+    advise_on_tokens(store, settings.max_tokens)
+    check_length(settings.prompt_length + 1 + (scorer.bos_id is not None), model)
     with unchanged(store):
         _check_store(store, sequences, model)
         _collect(ledger, reference, sequences, settings, memory, pool or Inline())
@@ -160,25 +164,6 @@ def scan_needs(found: FoundModel, settings: ScanSettings) -> Needs:
     return needs(found.config, found.devices, dtypes, lengths, n_states=2 * PROMPTS_PER_PART)
 
 
-def _sequences(store: Store, settings: ScanSettings) -> SequenceRange:
-    """Those to scan."""
-    first = settings.start // store.identity.sequence_length
-    if first >= store.n_sequences:
-        raise SettingsError(f"start is {settings.start}: {store.path} has {store.n_tokens} tokens")
-    if settings.max_tokens is None:
-        return SequenceRange(first, store.n_sequences)
-    wanted = max(1, settings.max_tokens // store.identity.sequence_length)
-    return SequenceRange(first, min(first + wanted, store.n_sequences))
-
-
-def _advise_on_tokens(store: Store, settings: ScanSettings) -> None:
-    length = store.identity.sequence_length
-    if settings.max_tokens is not None and settings.max_tokens < min(length, store.n_tokens):
-        note(
-            f"--max-tokens {settings.max_tokens:,} is less than one sequence: all {length:,} tokens of one are scanned"
-        )
-
-
 def _scorer(store: Store, settings: ScanSettings, found: FoundModel, bos_id: int | None) -> Scorer:
     thresholds = Thresholds(
         min_probability=settings.min_probability,
@@ -186,13 +171,6 @@ def _scorer(store: Store, settings: ScanSettings, found: FoundModel, bos_id: int
         divergence=settings.divergence,
     )
     return Scorer(found, settings.prompt_length, bos_id, bits_of(store.identity.vocabulary_size), thresholds)
-
-
-def _bos_id(found: FoundModel) -> int:
-    bos_id = found.config.get_text_config().bos_token_id
-    if bos_id is None:
-        raise SettingsError(f"model {found.path}: has no beginning-of-sequence token: use --bos no")
-    return int(bos_id)
 
 
 def _check_store(store: Store, sequences: SequenceRange, model: LanguageModel) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +26,8 @@ from taskcatalog.tables import scans
 from taskcatalog.tables.measures import DIVERGENCE_MEASURE, Divergence
 from taskcatalog.tables.names import id_columns
 from taskcatalog.tables.parquet import list_array, table_writer, text_array
-from taskcatalog.tasks.on_devices import DeviceModel, ModelJob
+from taskcatalog.tasks.on_devices import DeviceModel, ModelJob, result_of
 from taskcatalog.tasks.prompts import distinct_rows, ids_of, n_parts, read_part
-
-T = TypeVar("T")
 
 _SAMPLED_PARTS, _SAMPLED_ROWS = 16, 128
 """Of the prompts, to measure rounding: so many parts, and rows of each."""
@@ -145,7 +143,7 @@ def measured_doubt(
 ) -> Doubt:
     """What rounding does to a 16-bit model's answers to a sample of sorted, distinct long prompts (rows, length), and a
     margin."""
-    rounded, true = (_result(score(one, prompts, bits, -1.0))[0] for one in (model, in_float32))
+    rounded, true = (result_of(score(one, prompts, bits, -1.0))[0] for one in (model, in_float32))
     rounded, true = (scores.where(scores.finite()) for scores in (rounded, true))
     rounded, true = (one.where(np.isin(one.rows, other.rows)) for one, other in ((rounded, true), (true, rounded)))
     p = np.abs(rounded.p_long - true.p_long)
@@ -180,7 +178,7 @@ def score_exactly(
         is_surely_task = (above_p > doubt.p) & (above_divergence > doubt.divergence)
         in_doubt = may_be_task & ~is_surely_task | ~scores.finite()
         again = np.union1d(scores.rows[in_doubt], not_finite)
-        settled, not_finite = _result(score(in_float32, prompts[again], bits, floor))
+        settled, not_finite = result_of(score(in_float32, prompts[again], bits, floor))
         scores = scores.where(~in_doubt).joined(replace(settled, rows=again[settled.rows]))
         n_not_finite = len(not_finite)
     finite = scores.finite()
@@ -286,16 +284,6 @@ class ScoreJob(ModelJob[Scorer]):
         windows = int(table["count"].to_numpy().sum())
         facts = Scored(amount=len(prompts), not_finite=n_not_finite, positions=positions, windows=windows)
         yield finished(self.folder, files, facts)
-
-
-def _result(steps: Generator[int, None, T]) -> T:
-    """What they end in."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
 
 
 def accepted_schema(ids: np.dtype[Any]) -> pa.Schema:
