@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from taskcatalog.errors import ConflictError, InputError, SettingsError, TaskcatalogError
     from taskcatalog.planning import Machine, StagePlan, plan
     from taskcatalog.stores.open_store import StoreOptions, open_store
+    from taskcatalog.stores.store import OpenedStore as Store
     from taskcatalog.tasks.predict import predict
     from taskcatalog.tasks.scan import ScanSettings, scan
     from taskcatalog.tokenizing.stage import TokenizeSettings, tokenize
@@ -38,6 +39,7 @@ _HOMES = {
     "ScanSettings": "tasks.scan:ScanSettings",
     "SettingsError": "errors:SettingsError",
     "StagePlan": "planning:StagePlan",
+    "Store": "stores.store:OpenedStore",
     "StoreOptions": "stores.open_store:StoreOptions",
     "TaskcatalogError": "errors:TaskcatalogError",
     "TokenizeSettings": "tokenizing.stage:TokenizeSettings",
@@ -68,6 +70,7 @@ __all__ = [
     "ScanSettings",
     "SettingsError",
     "StagePlan",
+    "Store",
     "StoreOptions",
     "TaskcatalogError",
     "TokenizeSettings",
@@ -93,3 +96,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'taskcatalog' has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")
     return getattr(import_module(f"taskcatalog.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

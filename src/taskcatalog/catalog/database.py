@@ -33,7 +33,7 @@ from taskcatalog.catalog.statements import builtin_views, tables_read
 from taskcatalog.errors import DiskFullError, InputError, SettingsError, TaskcatalogError
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.parts import problem_of, wrong_size
-from taskcatalog.sizes import memory_budget, worker_count
+from taskcatalog.sizes import Size, memory_budget, worker_count
 from taskcatalog.storage import stamp_of
 from taskcatalog.tables import corpus, ngrams, registry, scans
 from taskcatalog.tables.declare import Table
@@ -70,7 +70,7 @@ class _Found:
     """Tables that a stopped or running command is to make."""
 
 
-def connect(folder: CatalogFolder, memory: str | None = None) -> "Database":
+def connect(folder: CatalogFolder, memory: Size | None = None) -> "Database":
     """The finished tables of the catalog, to be read within ``memory`` (as ``8GB``; default as elsewhere)."""
     budget = memory_budget(memory)
     found = _look(folder)

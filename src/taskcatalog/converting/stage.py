@@ -36,7 +36,7 @@ from taskcatalog.runs.stage import NUMBER, Stage
 from taskcatalog.settings import Between, Settings
 from taskcatalog.sizes import worker_count
 from taskcatalog.storage import AnyPath
-from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.open_store import AnyStore, StoreOptions, open_store
 from taskcatalog.stores.place import StorePlace
 from taskcatalog.stores.sequence_range import typical_length
 from taskcatalog.stores.store import Sequences, Store, unchanged
@@ -113,7 +113,7 @@ class _Folder(OnePart):
 
 
 def convert(
-    store: str | AnyPath,
+    store: AnyStore,
     out: str | AnyPath,
     settings: ConvertSettings,
     *,

@@ -1,6 +1,7 @@
 """Token store to n-gram, prefix and top tables."""
 
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +24,9 @@ from taskcatalog.runs.pools import Inline, Threads
 from taskcatalog.runs.progress import progress_bar
 from taskcatalog.runs.stage import Stage, defaults_of
 from taskcatalog.settings import COUNT, SHARE, Between, Settings, given_or_default
-from taskcatalog.sizes import check_memory, memory_budget, worker_count
-from taskcatalog.storage import AnyPath, locate_here
-from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.sizes import Size, check_memory, memory_budget, worker_count
+from taskcatalog.storage import locate_here
+from taskcatalog.stores.open_store import AnyStore, StoreOptions, open_store
 from taskcatalog.stores.place import StorePlace
 from taskcatalog.stores.store import Store, unchanged
 from taskcatalog.tables import registry
@@ -99,12 +100,12 @@ class _Counting:
 
 
 def ngrams(
-    store: str | AnyPath,
-    out: str | Path,
+    store: AnyStore,
+    out: str | PathLike[str],
     settings: NgramSettings | None = None,
     *,
     options: StoreOptions | None = None,
-    memory: str | None = None,
+    memory: Size | None = None,
     workers: int | None = None,
     pool: Pool | None = None,
     force: bool = False,
@@ -141,7 +142,7 @@ def ngrams(
                 _fill(counting)
             folder.prepare(source.identity, source.vocabulary)
             ledger.finish(_facts(ledger, settings))
-        folder.remember_store(source.path, options)
+        folder.remember_store(source.path, source.options)
     return {name: rows for name, rows in ledger.facts.items() if name != "tokens"}
 
 

@@ -6,9 +6,8 @@ from typing import Any, Self
 
 from taskcatalog.errors import InputError
 from taskcatalog.settings import given_or_default
-from taskcatalog.storage import AnyPath
-from taskcatalog.stores.open_store import StoreOptions, open_store
-from taskcatalog.stores.store import Store
+from taskcatalog.stores.open_store import AnyStore, StoreOptions, open_store
+from taskcatalog.stores.store import OpenedStore, Store
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,10 @@ class StorePlace:
     """Of the store when its stage began."""
 
     @classmethod
-    def of(cls, store: Store, path: str | AnyPath, options: StoreOptions | None) -> Self:
-        """That of a store which was opened so."""
+    def of(cls, store: OpenedStore, path: AnyStore, options: StoreOptions | None) -> Self:
+        """That of a store which was opened so, or was handed over open."""
+        if path is store:
+            path, options = store.path, store.options
         place = cls(str(path), given_or_default(options, StoreOptions), store.stamp)
         place.__dict__["store"] = store
         return place

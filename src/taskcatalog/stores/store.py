@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from taskcatalog.stores.document import Document
 from taskcatalog.stores.id_file import side_by_side
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from taskcatalog.stores.format import StoreOptions
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,13 @@ class Store(Protocol):
 
 
 class OpenedStore(Store, Protocol):
-    """A store that was opened from its files: a place in it leads back to where it comes from."""
+    """A store that was opened from its files: a place in it leads back to where it comes from.
+
+    Stages take it in place of the path of one.
+    """
+
+    options: "StoreOptions"
+    """What it was opened with."""
 
     def sequence_at(self, token: int) -> tuple[int, int]:
         """The number of the sequence that a token is in, and the first token of that. Raises SettingsError for a token

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from taskcatalog.runs.jobs import Pool
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.parts import Facts, Part, finished, problem_of
 from taskcatalog.runs.stage import Stage
-from taskcatalog.sizes import memory_budget, sufficient_budget
+from taskcatalog.sizes import Size, memory_budget, sufficient_budget
 from taskcatalog.storage import locate_here, names_of
 from taskcatalog.tables import ngrams, registry
 from taskcatalog.tables.names import id_columns, top_table
@@ -91,7 +92,7 @@ class _PredictJob(AskJob[_Predictor]):
 
 
 def predict(
-    catalog: str | Path,
+    catalog: str | PathLike[str],
     models: str | Path | Sequence[str | Path],
     *,
     revision: str | None = None,
@@ -99,7 +100,7 @@ def predict(
     label: str | None = None,
     device: str = "auto",
     dtype: Dtype = "auto",
-    memory: str | None = None,
+    memory: Size | None = None,
     pool: Pool | None = None,
     force: bool = False,
 ) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """First-token deletion: the short prompts of a corpus whose meaning changes with one more token in front."""
 
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +19,9 @@ from taskcatalog.runs.pools import Inline
 from taskcatalog.runs.progress import note
 from taskcatalog.runs.stage import Stage, defaults_of
 from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, given_or_default
-from taskcatalog.sizes import memory_budget, sufficient_budget
-from taskcatalog.storage import AnyPath, locate_here
-from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.sizes import Size, memory_budget, sufficient_budget
+from taskcatalog.storage import locate_here
+from taskcatalog.stores.open_store import AnyStore, StoreOptions, open_store
 from taskcatalog.stores.place import StorePlace
 from taskcatalog.stores.store import Store, stretches, unchanged
 from taskcatalog.tables import registry
@@ -76,9 +77,9 @@ class _Described(Facts):
 
 
 def scan(
-    store: str | AnyPath,
+    store: AnyStore,
     model: str,
-    out: str | Path,
+    out: str | PathLike[str],
     settings: ScanSettings | None = None,
     *,
     options: StoreOptions | None = None,
@@ -86,7 +87,7 @@ def scan(
     label: str | None = None,
     device: str = "auto",
     dtype: Dtype = "auto",
-    memory: str | None = None,
+    memory: Size | None = None,
     pool: Pool | None = None,
     force: bool = False,
 ) -> dict[str, int]:
@@ -135,7 +136,7 @@ def scan(
                 _describe(ledger, source, found.name, budget - needed.held)
             folder.prepare(source.identity, source.vocabulary)
             ledger.finish(_facts(ledger))
-        folder.remember_store(source.path, options)
+        folder.remember_store(source.path, source.options)
     return dict(ledger.facts)
 
 

@@ -29,7 +29,7 @@ from taskcatalog.runs.pools import Processes
 from taskcatalog.runs.progress import note
 from taskcatalog.runs.stage import defaults_of
 from taskcatalog.settings import Settings, checked, given_or_default
-from taskcatalog.sizes import parse_size, worker_count
+from taskcatalog.sizes import Size, parse_size, worker_count
 from taskcatalog.storage import AnyPath, locate, names_of
 from taskcatalog.stores.open_store import DEFAULT_SEQUENCE_LENGTH, LENGTH
 from taskcatalog.stores.token_store import STAGE, TokenStore, fingerprint_of, keep_tokenizer
@@ -85,7 +85,7 @@ def tokenize(
     format: Literal["bin", "mds"] = "bin",  # noqa: A002 the word that users know
     engine: AskedEngine = "auto",
     staging: str | Path | None = None,
-    max_document: str | None = None,
+    max_document: Size | None = None,
     workers: int | None = None,
     pool: Pool | None = None,
     follow_links: bool = False,
