@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -296,9 +297,10 @@ def test_texts_of_ids(catalog: tc.Catalog) -> None:
     assert catalog.text(pa.array([[72], [73, 73]])) == ["h", "ii"]
     assert catalog.text(72) == "h"
     assert catalog.text([]) == ""
-    for odd in ("h", ["h"], [[-1]], [1.5], None, [None], {1}, {"a": 1}):
+    strange: tuple[Any, ...] = ("h", ["h"], [[-1]], [1.5], None, [None], {1}, {"a": 1})
+    for odd in strange:
         with pytest.raises(tc.SettingsError, match="text takes") as raised:
-            catalog.text(odd)  # type: ignore[call-overload]
+            catalog.text(odd)
         assert "\n" not in str(raised.value)
 
 

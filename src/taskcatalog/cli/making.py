@@ -86,11 +86,12 @@ def tokenize(
     taskcatalog tokenize corpus/ --out store --tokenizer EleutherAI/pythia-70m-deduped
     """
     chosen = tc.TokenizeSettings(**settings)
-    store = tc.tokenize(
+    made = tc.tokenize(
         source, out, tokenizer, chosen,
         format=format, engine=engine, staging=staging, max_document=max_document, workers=workers,
         follow_links=follow_links, force=force,
     )  # fmt: skip
+    store = made.store
     summary = f"{out}: complete, {store.n_tokens:,} tokens in {store.n_sequences:,} sequences"
     report({"out": out, **store.describe()}, [summary])
 
@@ -135,10 +136,11 @@ def convert(
     )
     opening = store_options(options)
     made = tc.convert(store, out, settings, options=opening, **options)
-    dropped = made["dropped_tokens"]
+    dropped = made.dropped_tokens
     rest = f"; the last, partial sequence of {dropped:,} tokens is left out" if dropped else ""
-    summary = f"{out}: complete, {made['tokens']:,} tokens in {made['sequences']:,} sequences{rest}"
-    report({"out": out, **made}, [summary])
+    summary = f"{out}: complete, {made.tokens:,} tokens in {made.sequences:,} sequences{rest}"
+    facts = {"tokens": made.tokens, "sequences": made.sequences, "dropped_tokens": dropped}
+    report({"out": out, **facts}, [summary])
 
 
 @command
@@ -169,10 +171,10 @@ def ngrams(store: str, out: Path, memory: str | None, workers: int | None, force
 
     without_extensions()
     options = store_options(settings)
-    rows = tc.ngrams(
+    made = tc.ngrams(
         store, out, tc.NgramSettings(**settings), options=options, memory=memory, workers=workers, force=force
     )
-    report_rows(f"{out}: complete", out, rows)
+    report_rows(f"{out}: complete", out, made.rows)
 
 
 @command
@@ -189,7 +191,7 @@ def predict(catalog: Path, models: tuple[str, ...], revisions: str | None, **opt
     """Ask models for the probability of a catalog's top completions."""
     series = revisions.split(",") if revisions else ()
     asked = tc.predict(catalog, models, revisions=series, **options)
-    report_rows(f"{catalog}: complete, completions asked of each model", catalog, asked)
+    report_rows(f"{catalog}: complete, completions asked of each model", catalog, asked.completions)
 
 
 @command
@@ -239,7 +241,10 @@ def scan(
         bos=bos == "yes",
     )
     opening = store_options(options)
-    report_rows(f"{out}: complete", out, tc.scan(store, model, out, settings, options=opening, **options))
+    found = tc.scan(store, model, out, settings, options=opening, **options)
+    facts = {name: getattr(found, name) for name in _SCANNED}
+    report_rows(f"{out}: complete", out, facts)
 
 
+_SCANNED = ("tokens", "windows", "prompts", "tasks", "not_finite", "positions")
 COMMANDS = (demo, tokenize, convert, ngrams, predict, scan)

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from taskcatalog.errors import InputError
 from taskcatalog.settings import given_or_default
-from taskcatalog.stores.open_store import AnyStore, StoreOptions, open_store
+from taskcatalog.stores.open_store import AnyStore, StoreOptions, is_opened, open_store
 from taskcatalog.stores.store import OpenedStore, Store
 
 
@@ -18,10 +18,11 @@ class StorePlace:
     """Of the store when its stage began."""
 
     @classmethod
-    def of(cls, store: OpenedStore, path: AnyStore, options: StoreOptions | None) -> Self:
+    def of(cls, store: Store, path: AnyStore, options: StoreOptions | None) -> Self:
         """That of a store which was opened so, or was handed over open."""
-        if path is store:
-            path, options = store.path, store.options
+        if is_opened(path):
+            opened = cast(OpenedStore, path)
+            path, options = opened.path, opened.options
         place = cls(str(path), given_or_default(options, StoreOptions), store.stamp)
         place.__dict__["store"] = store
         return place

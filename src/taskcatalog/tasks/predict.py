@@ -1,6 +1,7 @@
 """Each model's probability of every completion in the top tables."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import torch
 
 from taskcatalog.catalog.folder import CatalogFolder
+from taskcatalog.catalog.made import Made
 from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.load import PYTHIA, Dtype, FoundModel, find_model
@@ -36,6 +38,14 @@ from taskcatalog.tasks.checks import check_ids_known, check_label, check_length,
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
 
 STAGE = Stage("predict", registry.files_of("predict"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictResult(Made):
+    """What was asked. The rows are those of the models of this call."""
+
+    completions: Mapping[str, int]
+    """How many completions each model was asked for, by its label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,16 +113,18 @@ def predict(
     memory: Size | None = None,
     pool: Pool | None = None,
     force: bool = False,
-) -> dict[str, int]:
+) -> PredictResult:
     """Asks models for the probability of every completion in the catalog's top tables.
 
     Each model (a hub name, a local folder, or ``pythia`` for all eight deduplicated sizes) gets files of its
     own under its label; the others' stay as they are. With ``revisions``, each model is asked as it was at each
-    of them. Returns the number of completions asked, by label. The same call again goes on where it was
-    stopped, or does nothing. ``pool`` does the work in place of a process for each device.
+    of them. The same call again goes on where it was stopped, or does nothing.
+
+    ``pool`` does the work in place of a process for each device.
 
     Raises InputError for a catalog without top tables or a model that cannot be used.
     """
+    started = time.perf_counter()
     folder = CatalogFolder(locate_here(catalog))
     identity = folder.identity()
     memory_budget(memory)  # whatever else is wrong, its form is said first
@@ -139,10 +151,12 @@ def predict(
             is_done = Ledger.is_done(*_run_of(folder, model.name, tops))
             doing = f"predicting with model {model.name.label}"
             rest[model.name.label] = sufficient_budget(memory, 0 if is_done else needed.least, doing) - needed.held
-        return {
+        asked_of = {
             label: _predict_one(folder, model, tops, identity.id_dtype, rest[label], pool, force)
             for label, model in zip(labels, found, strict=True)
         }
+    rows, seconds = {"predictions": sum(asked_of.values())}, time.perf_counter() - started
+    return PredictResult(folder=folder.path, rows=rows, seconds=seconds, completions=asked_of)
 
 
 def predict_needs(found: FoundModel, ns: Iterable[int]) -> Needs:

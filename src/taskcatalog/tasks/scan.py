@@ -1,11 +1,13 @@
 """First-token deletion: the short prompts of a corpus whose meaning changes with one more token in front."""
 
+import time
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Annotated
 
 from taskcatalog.catalog.folder import CatalogFolder
+from taskcatalog.catalog.made import Made
 from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.load import Dtype, FoundModel, find_model
 from taskcatalog.lm.model import LanguageModel, ModelName
@@ -59,6 +61,24 @@ class ScanSettings(Settings):
     """Put the model's beginning-of-sequence token in front of every prompt."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScanResult(Made):
+    """What was found."""
+
+    tokens: int
+    """That were scanned."""
+    windows: int
+    """Occurrences of long prompts in these."""
+    prompts: int
+    """Distinct ones."""
+    tasks: int
+    """Those that were accepted."""
+    not_finite: int
+    """Prompts that were left out, as a measure was not a finite number."""
+    positions: int
+    """Tokens that the model was run on."""
+
+
 STAGE = Stage("scan", registry.files_of("scan"), defaults_of(ScanSettings))
 
 
@@ -90,17 +110,16 @@ def scan(
     memory: Size | None = None,
     pool: Pool | None = None,
     force: bool = False,
-) -> dict[str, int]:
+) -> ScanResult:
     """Scans a store with a model into the table ``scan_<prompt length>`` of the catalog at ``out``.
 
-    Returns what was found: ``tokens`` scanned, ``windows`` (occurrences of long prompts), ``prompts``
-    (distinct ones), ``tasks`` (accepted ones), ``not_finite`` (left out, as a measure was not a finite
-    number), ``positions`` (tokens that the model was run on). The same call again goes on where it was stopped,
-    or does nothing. ``pool`` does the work in place of a process for each device.
+    The same call again goes on where it was stopped, or does nothing. ``pool``
+    does the work in place of a process for each device.
 
     Raises InputError for a store or model that cannot be used, ConflictError where ``out`` holds a scan of
     the same model and prompt length made differently (``force`` replaces it).
     """
+    started = time.perf_counter()
     settings = given_or_default(settings, ScanSettings)
     memory_budget(memory)  # whatever else is wrong, its form is said first
     source = open_store(store, options)
@@ -113,7 +132,7 @@ def scan(
     sequences = _sequences(source, settings)
     check_tokenizer(source.vocabulary, found, source.path)
     folder = CatalogFolder(locate_here(out))
-    check_apart(out, [source.path])
+    check_apart(folder.path, [source.path])
     folder.check_identity(source.identity)
     check_label(found.name.label, folder)
     inputs = {"store": source.identity.fingerprint}
@@ -137,7 +156,8 @@ def scan(
             folder.prepare(source.identity, source.vocabulary)
             ledger.finish(_facts(ledger))
         folder.remember_store(source.path, source.options)
-    return dict(ledger.facts)
+    facts, seconds = ledger.facts, time.perf_counter() - started
+    return ScanResult(folder=folder.path, rows={place.parent.name: facts["tasks"]}, seconds=seconds, **facts)
 
 
 def scan_needs(found: FoundModel, settings: ScanSettings) -> Needs:
