@@ -5,7 +5,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 BIN := $(VENV)/bin
 
-.PHONY: demo test slow lint types faults bench clean
+.PHONY: demo test slow lint types docs faults bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/taskcatalog demo
@@ -23,6 +23,10 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
+docs: $(INSTALLED)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/zensical build --clean --strict
+
 faults: $(INSTALLED)
 	PYTHONPATH=tests $(BIN)/python -m faults
 
@@ -36,7 +40,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/reading.py
 
 clean:
-	rm -rf $(VENV) taskcatalog-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) taskcatalog-demo site .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "taskcatalog needs Python 3.11 or newer")'

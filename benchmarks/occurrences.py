@@ -98,7 +98,7 @@ def ours(store: Store, prompts: NDArray[np.uint16], workers: int) -> tuple[float
     """Seconds, CPU seconds, counts."""
     lengths = np.full(len(prompts), prompts.shape[1], np.int64)
     return timed(
-        lambda: count_occurrences(store, prompts.ravel(), lengths, places=1, workers=workers, memory=_MEMORY).counts
+        lambda: count_occurrences(store, prompts.ravel(), lengths, positions=1, workers=workers, memory=_MEMORY).counts
     )
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 
 import taskcatalog as tc
+from taskcatalog.ids import bits_of
 from taskcatalog.lm.prefix_tree import prefix_tree
-from taskcatalog.stores.place import StorePlace
+from taskcatalog.stores.reference import StoreReference
+from taskcatalog.stores.sequence_range import SequenceRange
 from taskcatalog.stores.store import Store
 from taskcatalog.tasks.collect import collect_jobs, merge_collected, prompts_schema
 from taskcatalog.tasks.prompts import distinct_rows, ids_of, n_parts, read_part
@@ -39,14 +41,14 @@ def main() -> None:
 
 
 def count(store: Store, n_sequences: int, confident: float, folder: Path) -> None:
-    place = StorePlace.of(store, store.path, None)
-    jobs = collect_jobs(place, 0, n_sequences, _LENGTH, folder)
+    reference = StoreReference.of(store, store.path, None)
+    jobs = collect_jobs(reference, SequenceRange(0, n_sequences), _LENGTH, folder)
     n_tokens = sum(job.make().amount for job in jobs)
     prompts = folder / "prompts.parquet"
     collected = [job.out for job in jobs]
     n_prompts = merge_collected(collected, prompts_schema(_LENGTH, store.identity.id_dtype), prompts, _MEMORY)
     disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    bits = (store.identity.vocabulary_size - 1).bit_length()
+    bits = bits_of(store.identity.vocabulary_size)
     generator = np.random.default_rng(0)
     long = short = 0
     for number in range(n_parts(prompts)):

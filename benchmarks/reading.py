@@ -1,4 +1,4 @@
-"""Reads a store of each kind, in the stretches that counting reads, against NumPy on the same files, in one run.
+"""Reads a store of each kind, in the ranges that counting reads, against NumPy on the same files, in one run.
 
     python benchmarks/reading.py [--megabytes 512] [--repeats 3]
 
@@ -27,7 +27,7 @@ from real_text import MODEL, SEQUENCE_LENGTH
 import taskcatalog as tc
 from taskcatalog.converting.stage import ConvertSettings, convert
 from taskcatalog.embedded.standard_library import standard_library_sources
-from taskcatalog.stores.store import Store, stretches
+from taskcatalog.stores.store import Store, ranges
 
 _TOKENS_AT_ONCE = 1 << 26
 _WORKERS = 2
@@ -85,7 +85,7 @@ def seconds(do: Callable[..., int], *arguments: Any, expected: int) -> float:
 
 
 def read_all(store: Store, at_once: int) -> int:
-    return max(int(store.read(a, b).tokens.max()) for a, b in stretches(store.n_sequences, at_once))
+    return max(int(store.read(a, b).tokens.max()) for a, b in ranges(store.n_sequences, at_once))
 
 
 def write_ids(flat: Path, megabytes: int) -> None:

@@ -29,6 +29,8 @@ def api_docs() -> str:
 
 
 def _section(name: str, what: Any) -> list[str]:
+    if not inspect.isclass(what) and not inspect.isfunction(what):
+        return [f"## {name}\n", f"A {type(what).__name__}.\n"]
     lines = [f"## {name}\n", *_signature(name, what), _text(inspect.getdoc(what))]
     if not inspect.isclass(what):
         return lines
@@ -70,7 +72,7 @@ def _code(example: str) -> str:
     return f"```python\n{example.rstrip()}\n```\n"
 
 
-def _fields(what: Any) -> list[tuple[str, str]]:
+def _fields(what: type) -> list[tuple[str, str]]:
     """The fields of a dataclass, each with the docstring below it."""
     if not is_dataclass(what):
         return []

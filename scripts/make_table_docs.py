@@ -70,7 +70,7 @@ def _checked(table: Table) -> str:
     rules = [rule for rules in table.rules for rule in rules.hold]
     if table.key:
         rules.append(f"no two rows of a model have the same {', '.join(f'`{name}`' for name in table.key)}")
-    return "\n".join(["`verify` checks:", *(f"- {rule}" for rule in rules)]) if rules else ""
+    return "\n".join(["`verify` checks:", "", *(f"- {rule}" for rule in rules)]) if rules else ""
 
 
 if __name__ == "__main__":

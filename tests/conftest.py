@@ -46,3 +46,24 @@ def code_store(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     documents = [text[i : i + 2_000] for i in range(0, len(text), 2_000)]
     make_store(write_jsonl(folder / "code.jsonl", documents), demo_data, folder / "store", 250)
     return folder / "store"
+
+
+@pytest.fixture(scope="session")
+def two_models(code_store: Path, demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``store``, the source code of ``code_store``, and ``catalog``: n-grams of 2, 3 and 5, and what two
+    models say, ``demo`` and ``small``, which is the first without its last two layers."""
+    import shutil
+
+    from transformers import AutoModelForCausalLM
+
+    import taskcatalog as tc
+
+    folder = tmp_path_factory.mktemp("two-models")
+    store = Path(shutil.copytree(code_store, folder / "store"))
+    tc.ngrams(store, folder / "catalog", tc.NgramSettings(n=(2, 3, 5), min_prefix_count=3))
+    smaller = AutoModelForCausalLM.from_pretrained(demo_data, num_hidden_layers=2)
+    smaller.save_pretrained(folder / "small_model")
+    for label, model in (("demo", demo_data), ("small", folder / "small_model")):
+        tc.predict(folder / "catalog", str(model), label=label)
+        tc.scan(store, str(model), folder / "catalog", tc.ScanSettings(max_tokens=3_000), label=label)
+    return folder

@@ -23,11 +23,11 @@ import taskcatalog as tc
 from helpers import answer, library_texts, refusal, tree, write_jsonl
 from taskcatalog.counting import count as counting
 from taskcatalog.counting import kernels, runs, tables
-from taskcatalog.counting.count import count_stretch, cut_store
-from taskcatalog.counting.keys import KeyLayout, high_and_low
+from taskcatalog.counting.count import count_range, cut_store
 from taskcatalog.counting.runs import MemoryRun, StoredRun
 from taskcatalog.counting.tables import table_jobs, write_unigrams
 from taskcatalog.errors import ConflictError, SettingsError
+from taskcatalog.ids import GramLayout, high_and_low
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.storage import AnyPath
 from taskcatalog.stores.identity import StoreIdentity
@@ -98,13 +98,13 @@ class Rows:
 def tables_of(
     store: Rows, n: int, folder: Path, at_once: int, memory: int, workers: int, rows_at_once: int
 ) -> dict[str, list[tuple[int | float, ...]]]:
-    """The tables of all lengths up to n, from stretches of so many tokens."""
-    layout = KeyLayout(n, store.vocabulary_size)
+    """The tables of all lengths up to n, from ranges of so many tokens."""
+    layout = GramLayout(n, store.vocabulary_size)
     found, id_counts = [], np.zeros(store.vocabulary_size, np.int64)
-    for i, stretch in enumerate(cut_store(store, layout, at_once, folder)):
-        run, counts = count_stretch(store, stretch, memory, workers)
-        run.write(stretch.folder)
-        found.append(StoredRun(layout, stretch.folder) if i % 2 else run)
+    for i, range_ in enumerate(cut_store(store, at_once)):
+        run, counts = count_range(store, range_, layout, memory, workers)
+        run.write(folder / str(range_))
+        found.append(StoredRun(layout, folder / str(range_)) if i % 2 else run)
         id_counts += counts
     for job in table_jobs(id_counts, layout, range(2, n + 1), found, folder, memory):
         replace(job, rows_at_once=rows_at_once).make()
@@ -142,7 +142,7 @@ def test_tables_of_any_sequences(
     rows_at_once: int,
 ) -> None:
     """Few ids from all over the vocabulary, so that grams repeat and every bit of an id is used; in any number of
-    stretches and cells, also of parts of a sequence."""
+    ranges and cells, also of parts of a sequence."""
     ids = data.draw(st.lists(st.integers(0, vocabulary - 1), min_size=4, max_size=4))
     rows = [[ids[i] for i in row] for row in data.draw(rows_of)]
     if vocabulary > 65_537 and memory == 0:  # ids are looked at in windows of 64 then
@@ -172,7 +172,7 @@ def test_large_buckets_are_sorted_by_all_their_bits(tmp_path: Path, memory: int)
 @pytest.mark.parametrize(("vocabulary", "n"), [(2**32 - 1, 5), (2**24, 5), (2**24 - 1, 5), (2**32 - 1, 3), (2**16, 5)])
 def test_the_widest_payloads(vocabulary: int, n: int) -> None:
     """Of one gram, there and back, with the end id in it."""
-    layout = KeyLayout(n, vocabulary)
+    layout = GramLayout(n, vocabulary)
     for tokens in ([1, *[vocabulary - 1] * (n - 2), vocabulary - 2], [1, 0, 1], [1]):
         payload = np.empty(1, layout.payload_dtype)
         ids, end = np.array(tokens, np.uint32), np.array([len(tokens)])
@@ -194,7 +194,7 @@ def test_counts_beyond_what_a_run_can_hold(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("most", [7, 1_000, 4_999, 5_000, 5_001, 12_000])
-def test_sequences_longer_than_a_stretch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+def test_sequences_longer_than_a_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """Cut anywhere, with the bytes of those that are not."""
     tokens = np.minimum(np.random.default_rng(3).geometric(0.2, 12_345), 40)
     flat = write_flat(tmp_path / "flat.bin", tokens[: 40 * most].tolist(), "uint16")
@@ -220,7 +220,7 @@ def test_entropies_are_those_of_real_counts(tmp_path: Path) -> None:
     """Of counts from one to billions, to the last of 32 bits but one."""
     generator = np.random.default_rng(1)
     counts = (10 ** generator.uniform(0, 9.6, 3_000)).astype(np.uint32)
-    layout = KeyLayout(2, 3_000)
+    layout = GramLayout(2, 3_000)
     starts = np.minimum(np.arange(3_001), 3_000) // 30 * 30
     rows = np.array([0, 3_000])
     run = MemoryRun(layout, starts, np.arange(3_000, dtype=np.uint32), counts, rows, rows[:1])
@@ -232,8 +232,8 @@ def test_entropies_are_those_of_real_counts(tmp_path: Path) -> None:
 
 
 def test_the_widest_grams() -> None:
-    with pytest.raises(SettingsError, match="5-grams of a vocabulary of 4294967296 ids are too wide"):
-        KeyLayout(5, 1 << 32)
+    with pytest.raises(SettingsError, match="5-grams of a vocabulary of 4,294,967,296 ids are too wide"):
+        GramLayout(5, 1 << 32)
 
 
 def test_the_least_memory(tmp_path: Path) -> None:

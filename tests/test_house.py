@@ -1,6 +1,7 @@
 """The rooms of the house import one way: down the list."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import taskcatalog
@@ -23,7 +24,7 @@ FLOORS = [
     ["stores"],
     ["tables", "vocabulary", "find_tokenizer"],
     ["runs"],
-    ["compiled", "display", "sizes", "storage"],
+    ["compiled", "display", "ids", "sizes", "storage"],
     ["settings", "terminal"],
     ["errors", "version"],
 ]
@@ -82,3 +83,28 @@ def test_only_rooms_that_run_a_model_import_torch() -> None:
 def test_no_module_is_too_long_to_read() -> None:
     lengths = {path.name: len(path.read_text().splitlines()) for path in HOUSE.rglob("*.py")}
     assert {name: n for name, n in lengths.items() if n > 500} == {}
+
+
+def test_no_function_is_too_long_to_read() -> None:
+    lengths = {
+        f"{room}: {node.name}": node.end_lineno - node.lineno + 1
+        for room, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None
+    }
+    assert {name: n for name, n in lengths.items() if n > 60} == {}
+
+
+def test_no_imports_in_a_circle() -> None:
+    """Between modules of one room, too, and wherever in a module an import stands."""
+    trees = {name_of(path): ast.parse(path.read_text()) for path in HOUSE.rglob("*.py")}
+    graph = {name: {other for other in imported(tree) if other in trees} for name, tree in trees.items()}
+    assert len(graph) > 50
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(" imports ".join(reversed(error.args[1]))) from error
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(HOUSE.parent).with_suffix("").parts)

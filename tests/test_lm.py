@@ -24,7 +24,7 @@ from taskcatalog.errors import InputError, SettingsError
 from taskcatalog.lm.forward import PromptRunner
 from taskcatalog.lm.linear import filled_up, linear
 from taskcatalog.lm.load import find_model, label_of
-from taskcatalog.lm.measures import Asked, Measured, answers, best_tokens, changes
+from taskcatalog.lm.measures import Measured, States, answers, best_tokens, changes
 from taskcatalog.lm.memory import kept_memory
 from taskcatalog.lm.model import ModelName, TransformersModel
 from taskcatalog.lm.prefix_tree import PrefixTree, prefix_tree
@@ -163,7 +163,7 @@ class GivenLogits:
 
 def compare(short: torch.Tensor, long: torch.Tensor) -> Measured:
     model = GivenLogits(short.shape[1])
-    return changes(model, Asked.of(model, short), torch.arange(len(short)), Asked.of(model, long))
+    return changes(model, States.of(model, short), torch.arange(len(short)), States.of(model, long))
 
 
 @pytest.mark.parametrize("scale", [0.1, 1, 10, 40])

@@ -68,7 +68,7 @@ def test_real_ids(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["pile_layout_zstd", "pile_layout_raw"])
-def test_any_stretch_of_a_real_set(shared: Path, layout: str) -> None:
+def test_any_range_of_a_real_set(shared: Path, layout: str) -> None:
     store = MdsStore(shared / "mds" / layout)
     n = store.n_sequences
     whole = store.read(0, n).tokens

@@ -149,7 +149,7 @@ def test_what_compresses_very_well_is_read(tmp_path: Path, codec: str | None) ->
 
 
 def damaged(chance: random.Random, content: bytes) -> bytes:
-    """Content that is cut off, or has a bit or a byte changed, a stretch lost, or one of four bytes set high."""
+    """Content that is cut off, or has a bit or a byte changed, a range lost, or one of four bytes set high."""
     at = chance.randrange(len(content))
     kind = chance.choice(["bit", "bit", "byte", "cut", "lost", "high"])
     if kind == "cut":

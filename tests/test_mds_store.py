@@ -126,9 +126,9 @@ def test_shards_must_agree_on_the_ids(tmp_path: Path) -> None:
 def test_threads_read_side_by_side(tmp_path: Path) -> None:
     sequences = [np.full(i % 7, i, np.uint16) for i in range(200)]
     store = MdsStore(write_ids(tmp_path / "set", sequences, compression="gz"))
-    stretches = [(first, min(first + 17, 200)) for first in range(0, 200, 3)]
+    ranges = [(first, min(first + 17, 200)) for first in range(0, 200, 3)]
     with ThreadPoolExecutor(8) as pool:
-        for (first, last), read in zip(stretches, pool.map(lambda s: store.read(*s), stretches), strict=True):
+        for (first, last), read in zip(ranges, pool.map(lambda r: store.read(*r), ranges), strict=True):
             assert read.tokens.tolist() == np.concatenate(sequences[first:last]).tolist()
 
 

@@ -291,7 +291,7 @@ def test_bin_in_pieces(tmp_path: Path, total: int) -> None:
     [
         (lambda stem: stem.with_suffix(".bin").unlink(), r"a.bin: is missing, though a.idx is there"),
         (lambda stem: append(stem.with_suffix(".bin"), b"x"), r"a.bin: has 121 bytes, which is no whole number"),
-        (lambda stem: stem.with_suffix(".bin").write_bytes(b"1234" * 29), r"a.idx: item 2 has 10 ids from place 20 on"),
+        (lambda stem: stem.with_suffix(".bin").write_bytes(b"1234" * 29), r"a.idx: item 2 has 10 ids from id 20 on"),
         (lambda stem: stem.with_suffix(".idx").write_bytes(b"MMIDIDX\0\0"), r"a.idx: has 9 bytes, fewer than its"),
         (lambda stem: stem.with_suffix(".idx").write_bytes(b"PK\3\4"), r"a.idx: is no Megatron index"),
         (lambda stem: append(stem.with_suffix(".idx"), b"12"), r"a.idx: has \d+ bytes, but its header's 3 items and 4"),
@@ -300,7 +300,7 @@ def test_bin_in_pieces(tmp_path: Path, total: int) -> None:
         (lambda stem: put(stem, 17, "<B", 9), r"a.idx: type code 9 is none of 1, 2, 3, 4, 5, 8"),
         (lambda stem: put(stem, 18, "<Q", 2**60), r"a.idx: has \d+ bytes, but its header's 1152921504606846976 items"),
         (lambda stem: put(stem, 34 + 12, "<q", 3), r"a.idx: item 0 begins within an id, at byte 3"),
-        (lambda stem: put(stem, 38, "<i", -1), r"a.idx: item 1 has -1 ids from place 10 on"),
+        (lambda stem: put(stem, 38, "<i", -1), r"a.idx: item 1 has -1 ids from id 10 on"),
         (lambda stem: put(stem, 34 + 36 + 8, "<q", 3), r"a.idx: entry 2 of its document index is 2: .*do not ascend"),
         (lambda stem: put(stem, 34 + 36 + 24, "<q", 2), r"a.idx: entry 3 of its document index is 2"),
     ],
@@ -330,9 +330,7 @@ def test_ids_that_are_none(tmp_path: Path) -> None:
         write_mapped(tmp_path / "a", ids, [10, 30], [0, 10], [0, 1, 2])
         store = tc.open_store(tmp_path / "a", tc.StoreOptions(sequence_length=5))
         assert store.read(0, 5).tokens.tolist() == list(range(25))
-        with pytest.raises(
-            InputError, match=rf"a.bin: the id at place 25 is {bad}, which is negative or beyond 32 bits"
-        ):
+        with pytest.raises(InputError, match=rf"a.bin: id number 25 is {bad}, which is negative or beyond 32 bits"):
             store.read(0, 6)
 
 

@@ -85,12 +85,12 @@ def looked_for(store: Store, prompts: list[list[int]], most: int, **how: Any) ->
     ids = np.array([id_ for prompt in prompts for id_ in prompt], store.identity.id_dtype)
     lengths = np.array([len(prompt) for prompt in prompts], np.int64)
     given = {"workers": 1, "memory": 1 << 30} | how
-    return as_rows(count_occurrences(store, ids, lengths, places=most, **given))
+    return as_rows(count_occurrences(store, ids, lengths, positions=most, **given))
 
 
 def as_rows(found: Occurrences) -> list[Found]:
     documents = [None] * len(found.counts) if found.documents is None else found.documents.tolist()
-    places = [[place for place in row if place >= 0] for row in found.places.tolist()]
+    places = [[place for place in row if place >= 0] for row in found.positions.tolist()]
     return list(zip(found.counts.tolist(), documents, places, strict=True))
 
 

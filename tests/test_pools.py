@@ -11,7 +11,7 @@ import taskcatalog as tc
 from file_pool import FilePool
 from helpers import library_texts, tree, write_jsonl
 from taskcatalog.converting.stage import ConvertSettings, convert
-from taskcatalog.stores.place import StorePlace
+from taskcatalog.stores.reference import StoreReference
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def test_a_store_that_was_changed(demo_data: Path, tmp_path: Path) -> None:
     path = tmp_path / "flat.bin"
     tc.tokenize(source, tmp_path / "store", str(demo_data))
     convert(tmp_path / "store", path, ConvertSettings(format="flat"))
-    place = StorePlace.of(tc.open_store(path), path, None)
+    reference = StoreReference.of(tc.open_store(path), path, None)
     path.write_bytes(path.read_bytes()[:-2])
-    elsewhere = pickle.loads(pickle.dumps(place))
+    elsewhere = pickle.loads(pickle.dumps(reference))
     with pytest.raises(tc.InputError, match=r"flat.bin: was changed while it was read"):
         elsewhere.store.read(0, 1)

@@ -10,8 +10,8 @@ import pytest
 import taskcatalog as tc
 
 HEAVY = {
-    "duckdb", "fsspec", "gigatoken", "huggingface_hub", "numba", "numpy", "orjson", "pandas", "pyarrow", "tokenizers",
-    "torch", "tqdm", "transformers", "upath", "yaml",
+    "duckdb", "fsspec", "gigatoken", "huggingface_hub", "isal", "numba", "numpy", "orjson", "pandas", "pyarrow",
+    "tokenizers", "torch", "tqdm", "transformers", "upath", "yaml",
 }  # fmt: skip
 SCRIPT = """
 import sys, json
@@ -40,11 +40,11 @@ def folder(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("ngrams --help", set()),
         (
             "tokenize a.txt --out new-store --tokenizer DATA --quiet",
-            {"numpy", "orjson", "pyarrow", "tokenizers", "tqdm"},
+            {"isal", "numpy", "orjson", "pyarrow", "tokenizers", "tqdm"},
         ),
         (
             "ngrams store --out new-catalog --quiet",
-            {"numpy", "pyarrow", "tokenizers", "tqdm", "numba", "duckdb", "yaml"},
+            {"numpy", "pyarrow", "tokenizers", "tqdm", "numba", "duckdb", "yaml", "isal"},
         ),
         ("sql catalog SELECT+1", {"numpy", "pyarrow", "duckdb", "tqdm", "tokenizers"}),
         ("complete catalog import", {"numpy", "pyarrow", "duckdb", "tqdm", "tokenizers", "pandas"}),

@@ -34,7 +34,7 @@ def all_of(store: Store) -> list[int]:
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Iterator[UPath]:
-    """A folder behind a URL. Its blocks are small, so that stretches and numbers cross their ends."""
+    """A folder behind a URL. Its blocks are small, so that ranges and numbers cross their ends."""
     folder = UPath(f"memory://{tmp_path.name}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(id_file, "_BLOCK_BYTES", 1_000)
@@ -72,7 +72,7 @@ def test_ids_that_are_none(tmp_path: Path, demo_data: Path, id_type: Any, bad: i
     ids = np.arange(20).astype(id_type)
     ids[13] = bad
     ids.tofile(tmp_path / "a.bin")
-    message = rf"a.bin: the id at place 13 is {bad}, which is negative or beyond 32 bits: .*--id-dtype"
+    message = rf"a.bin: id number 13 is {bad}, which is negative or beyond 32 bits: .*--id-dtype"
     for tokenizer in (None, str(demo_data)):
         store = tc.open_store(tmp_path / "a.bin", tc.StoreOptions(id_dtype=id_type, tokenizer=tokenizer))
         with pytest.raises(InputError, match=message):
@@ -457,8 +457,8 @@ def test_ranges_of_sequences(tmp_path: Path, length: int) -> None:
     store = tc.open_store(tmp_path / "a.bin", tc.StoreOptions(sequence_length=length))
     for start, stop in ((0, store.n_sequences), (1, store.n_sequences - 1), (1, 1)):
         expected = ids[start * length : stop * length]
-        assert np.array_equal(SequenceRange(store, start, stop).read_whole().tokens, expected)
-        some = list(SequenceRange(store, start, stop).read())
+        assert np.array_equal(SequenceRange(start, stop).read(store).tokens, expected)
+        some = list(SequenceRange(start, stop).read_in_turn(store))
         assert np.array_equal(np.concatenate([np.zeros(0, np.uint16), *(each.tokens for each in some)]), expected)
         assert sum(len(each.ends) for each in some) == stop - start
         assert all(len(each.tokens) <= max(1 << 22, length) for each in some)
@@ -469,8 +469,8 @@ def test_ranges_of_sequences_check_their_ids(tmp_path: Path, demo_data: Path) ->
     ids[57] = 65_535
     ids.tofile(tmp_path / "a.bin")
     store = tc.open_store(tmp_path / "a.bin", tc.StoreOptions(sequence_length=10, tokenizer=str(demo_data)))
-    assert SequenceRange(store, 0, 5).read_whole().tokens.tolist() == [0] * 50
-    for read in (lambda: SequenceRange(store, 3, 8).read_whole(), lambda: list(SequenceRange(store, 3, 8).read())):
+    assert SequenceRange(0, 5).read(store).tokens.tolist() == [0] * 50
+    for read in (lambda: SequenceRange(3, 8).read(store), lambda: list(SequenceRange(3, 8).read_in_turn(store))):
         with pytest.raises(InputError, match=r"a.bin: sequence 5, token 7: id 65535 is beyond the vocabulary"):
             read()
 

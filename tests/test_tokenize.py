@@ -91,7 +91,7 @@ def test_same_bytes_whatever_the_workers(demo_data: Path, tmp_path: Path) -> Non
     assert one == two
 
 
-def test_any_stretch_of_sequences(demo_data: Path, tmp_path: Path) -> None:
+def test_any_range_of_sequences(demo_data: Path, tmp_path: Path) -> None:
     """Sequences run over parts, of which each source here is one."""
     sources = [tmp_path / f"{name}.txt" for name in "abc"]
     for i, path in enumerate(sources):

@@ -2,8 +2,8 @@
 
 The functions here are the commands: ``tokenize`` a corpus, ``convert`` a store to another kind, count its
 ``ngrams``, ``predict`` their completions with a model, ``scan`` for prompts whose meaning changes with one more
-token, open the ``Catalog``, ``find`` where a prompt occurs, ``count_prompts`` of a list, ``verify`` what was made. Each
-is imported when it is first used; only ``predict`` and ``scan`` need torch.
+token, open the ``Catalog`` and ``ask`` it one of the ``QUESTIONS``, ``find`` where a prompt occurs, ``count_prompts``
+of a list, ``verify`` what was made. Each is imported when it is first used; only ``predict`` and ``scan`` need torch.
 """
 
 from importlib import import_module
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from taskcatalog.embedded.pipeline import demo
     from taskcatalog.errors import ConflictError, InputError, SettingsError, TaskcatalogError
     from taskcatalog.planning import Machine, StagePlan, plan
+    from taskcatalog.questions.ask import ask
+    from taskcatalog.questions.known import QUESTIONS
     from taskcatalog.stores.open_store import StoreOptions, open_store
     from taskcatalog.stores.store import OpenedStore as Store
     from taskcatalog.tasks.predict import PredictResult, predict
@@ -39,6 +41,7 @@ _HOMES = {
     "NgramSettings": "counting.stage:NgramSettings",
     "NgramsResult": "counting.stage:NgramsResult",
     "PredictResult": "tasks.predict:PredictResult",
+    "QUESTIONS": "questions.known:QUESTIONS",
     "ScanResult": "tasks.scan:ScanResult",
     "ScanSettings": "tasks.scan:ScanSettings",
     "SettingsError": "errors:SettingsError",
@@ -48,6 +51,7 @@ _HOMES = {
     "TaskcatalogError": "errors:TaskcatalogError",
     "TokenizeResult": "tokenizing.stage:TokenizeResult",
     "TokenizeSettings": "tokenizing.stage:TokenizeSettings",
+    "ask": "questions.ask:ask",
     "convert": "converting.stage:convert",
     "count_prompt_file": "counting.find:count_prompt_file",
     "count_prompts": "counting.find:count_prompts",
@@ -64,6 +68,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "QUESTIONS",
     "Catalog",
     "Completions",
     "ConflictError",
@@ -85,6 +90,7 @@ __all__ = [
     "TokenizeResult",
     "TokenizeSettings",
     "__version__",
+    "ask",
     "convert",
     "count_prompt_file",
     "count_prompts",

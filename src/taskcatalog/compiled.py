@@ -1,6 +1,7 @@
 """Loops over numbers, compiled by Numba when they are first called."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from numba import njit
@@ -17,6 +18,13 @@ def compiled(function: Callable[..., Any]) -> Any:
         return njit(nogil=True, cache=True)(function)
     except RuntimeError:  # Numba finds no place for it
         return njit(nogil=True)(function)
+
+
+def is_kept(loop: Any) -> bool:
+    """Whether machine code of a loop was kept by an earlier process; else its first call compiles for some seconds."""
+    cache = getattr(loop, "_cache", None)
+    file = getattr(cache, "_cache_file", None)
+    return file is not None and Path(file._index_path).exists()
 
 
 def without_extensions() -> None:

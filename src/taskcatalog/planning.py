@@ -19,12 +19,12 @@ from typing import Annotated
 import numpy as np
 import pyarrow.parquet as pq
 
-from taskcatalog.counting.count import Stretch, count_stretch, least_memory, tokens_that_fit
-from taskcatalog.counting.keys import KeyLayout
+from taskcatalog.counting.count import count_range, least_memory, tokens_that_fit
 from taskcatalog.counting.runs import Grams, MemoryRun, merge
 from taskcatalog.counting.stage import NgramSettings
 from taskcatalog.counting.tables import table_jobs
 from taskcatalog.errors import SettingsError
+from taskcatalog.ids import GramLayout
 from taskcatalog.settings import POSITIVE, Between, Settings, checked, given_or_default
 from taskcatalog.sizes import (
     MOST_WORKERS,
@@ -38,6 +38,7 @@ from taskcatalog.sizes import (
 from taskcatalog.storage import AnyPath
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.stores.open_store import AnyStore, StoreOptions, open_store
+from taskcatalog.stores.sequence_range import SequenceRange
 from taskcatalog.stores.store import Sequences, Store
 from taskcatalog.tables.names import above_count, ngram_table, prefix_table
 from taskcatalog.tables.tabulated import Tabulated
@@ -157,9 +158,9 @@ class _Sample:
 
     def read(self, start: int, stop: int) -> Sequences:
         ends = self.sequences.ends
-        first = int(ends[start - 1]) if start else 0
-        last = int(ends[stop - 1]) if stop else 0
-        return Sequences(self.sequences.tokens[first:last], ends[start:stop] - first, None)
+        begin = int(ends[start - 1]) if start else 0
+        end = int(ends[stop - 1]) if stop else 0
+        return Sequences(self.sequences.tokens[begin:end], ends[start:stop] - begin, None)
 
 
 def _plan_tokenizing(sample: _Sample, vocabulary: Vocabulary, n_tokens: int, machine: Machine) -> StagePlan:
@@ -200,11 +201,10 @@ class _Counted:
     bytes: dict[str, int]
 
 
-def _count(sample: _Sample, n_sequences: int, settings: NgramSettings, layout: KeyLayout, folder: Path) -> _Counted:
+def _count(sample: _Sample, n_sequences: int, settings: NgramSettings, layout: GramLayout, folder: Path) -> _Counted:
     workers = worker_count(None)
     started = time.perf_counter()
-    stretch = Stretch(first=0, last=n_sequences, layout=layout, folder=folder)
-    run, id_counts = count_stretch(sample, stretch, memory_budget(None), workers)
+    run, id_counts = count_range(sample, SequenceRange(0, n_sequences), layout, memory_budget(None), workers)
     counted = time.perf_counter()
     ns = [n for n in settings.n if n > 1]
     rows: Counter[str] = Counter()
@@ -221,7 +221,7 @@ def _plan_counting(
     sample: _Sample, settings: NgramSettings, n_tokens: int, machine: Machine, folder: Path
 ) -> StagePlan:
     """Leaves the sample's tables in ``folder``."""
-    layout = KeyLayout(max(2, *settings.n), sample.identity.vocabulary_size)
+    layout = GramLayout(max(2, *settings.n), sample.identity.vocabulary_size)
     counting = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
     check_memory(memory_budget(machine.memory), least_memory(sample, layout), counting)
     _count(sample, min(sample.n_sequences, 2), settings, layout, folder)  # compiles

@@ -109,9 +109,9 @@ def is_folder(path: AnyPath) -> bool:
     return _here(path, path.is_dir) if isinstance(path, Path) else _tried(path, lambda: bool(path.fs.isdir(path.path)))
 
 
-def _here(path: Path, ask: Callable[[], bool]) -> bool:
+def _here(path: Path, look: Callable[[], bool]) -> bool:
     try:
-        return ask()
+        return look()
     except OSError as error:  # of a folder above it, mostly: what is just not there is no error
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 

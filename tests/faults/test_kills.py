@@ -45,7 +45,7 @@ def test_ngrams(store: Path, tmp_path: Path) -> None:
 
 
 def test_ngrams_resumed_with_other_limits(store: Path, tmp_path: Path) -> None:
-    """Less memory than it was begun with counts anew in smaller stretches; more goes on as begun."""
+    """Less memory than it was begun with counts anew in smaller ranges; more goes on as begun."""
     run(command("ngrams", store, "--out", tmp_path / "never"))
     out = tmp_path / "killed"
     counting = command("ngrams", store, "--out", out, "--memory")

@@ -15,7 +15,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,13 +35,14 @@ from taskcatalog.runs.stage import LEDGER
 from taskcatalog.settings import given_or_default
 from taskcatalog.storage import AnyPath, exists, is_remote, locate
 from taskcatalog.stores.identity import StoreIdentity
-from taskcatalog.stores.open_store import StoreOptions, open_store
-from taskcatalog.stores.store import OpenedStore
-from taskcatalog.stores.token_store import is_token_store
 from taskcatalog.tables.corpus import tokens
 from taskcatalog.tables.names import scan_table
 from taskcatalog.tables.parquet import table_writer
 from taskcatalog.vocabulary import Vocabulary
+
+if TYPE_CHECKING:  # a query needs no store
+    from taskcatalog.stores.format import StoreOptions
+    from taskcatalog.stores.store import OpenedStore
 
 _FORMAT = 2
 
@@ -161,15 +162,17 @@ class CatalogFolder:
             problems.append(str(error))
         return problems
 
-    def remember_store(self, path: AnyPath, options: StoreOptions | None) -> None:
+    def remember_store(self, path: AnyPath, options: "StoreOptions | None") -> None:
         """Writes down where the catalog's store is now, and what to say to open it, unless that stands there.
 
         Nothing else in the catalog tells of it: a store may be moved, and a catalog of its copy is the same.
         """
-        place = str(path) if is_remote(path) else str(Path(str(path)).absolute())
+        where = str(path) if is_remote(path) else str(Path(str(path)).absolute())
+        from taskcatalog.stores.format import StoreOptions
+
         said = {name: value for name, value in asdict(given_or_default(options, StoreOptions)).items() if value}
         said.pop("tokenizer", None)  # the catalog has it
-        content = {"format": _LOCATION_FORMAT, "path": place, "options": said}
+        content = {"format": _LOCATION_FORMAT, "path": where, "options": said}
         try:
             if self._location() == content:
                 return
@@ -177,11 +180,15 @@ class CatalogFolder:
             pass
         write_signed(self.location, content)
 
-    def open_store(self, elsewhere: str | AnyPath | None = None, options: StoreOptions | None = None) -> OpenedStore:
+    def open_store(
+        self, elsewhere: str | AnyPath | None = None, options: "StoreOptions | None" = None
+    ) -> "OpenedStore":
         """The store that the catalog is about: where it was, or ``elsewhere``, opened with ``options`` or as it was.
 
         Raises InputError where it is gone, or where another one is there.
         """
+        from taskcatalog.stores.open_store import open_store
+
         location = self._location()
         if elsewhere is None and location is None:
             raise InputError(f"{self.location}: is missing, which says where the store is: --store PATH names it")
@@ -196,8 +203,11 @@ class CatalogFolder:
             )
         return store
 
-    def _options(self, path: AnyPath, said: dict[str, Any]) -> StoreOptions:
+    def _options(self, path: AnyPath, said: dict[str, Any]) -> "StoreOptions":
         """What was said to open the store, and the catalog's own tokenizer for one that has none."""
+        from taskcatalog.stores.format import StoreOptions
+        from taskcatalog.stores.token_store import is_token_store
+
         own = is_token_store(path) or self.described(self.tokenizer) is None
         return StoreOptions(tokenizer=None if own else str(self.tokenizer), **said)
 

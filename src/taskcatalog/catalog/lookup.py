@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from taskcatalog.errors import InputError
+from taskcatalog.ids import searchable
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.sizes import worker_count
 from taskcatalog.tables.names import id_columns
@@ -105,14 +106,14 @@ class SortedTable:
         inside = np.flatnonzero((grams >= 0).all(1) & (grams < 1 << 32).all(1))
         if not len(inside):
             return result
-        order = inside[np.argsort(_keys(grams[inside])[0])]
-        asked = grams[order]
-        file_of = self._file_of(asked[:, 0])
+        order = inside[np.argsort(searchable(grams[inside])[0])]
+        ordered = grams[order]
+        file_of = self._file_of(ordered[:, 0])
         lookups: list[_Lookup] = []
         for number in np.unique(file_of).tolist():
             begin, end = np.searchsorted(file_of, [number, number + 1]).tolist()
-            lookups += self._lookups(self._files[number], asked, begin, end)
-        found = np.zeros(len(asked), np.uint64)
+            lookups += self._lookups(self._files[number], ordered, begin, end)
+        found = np.zeros(len(ordered), np.uint64)
         with ThreadPoolExecutor(worker_count(None)) as pool:
             for rows, counts in pool.map(lambda look: look(), lookups):
                 found[rows] += counts  # a gram may be looked for in two row groups, and is in one
@@ -122,28 +123,28 @@ class SortedTable:
     def _file_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.maximum(np.searchsorted(self._first_ids, ids, side="right") - 1, 0)
 
-    def _lookups(self, file: _File, asked: NDArray[np.int64], begin: int, end: int) -> list[_Lookup]:
-        """For each few row groups that may hold some of the n-grams asked, what looks for them there."""
+    def _lookups(self, file: _File, grams: NDArray[np.int64], begin: int, end: int) -> list[_Lookup]:
+        """For each few row groups that may hold some of the n-grams, what looks for them there."""
         low, high = file.bounds
-        first = begin + np.searchsorted(asked[begin:end, 0], low[:, 0])
-        last = begin + np.searchsorted(asked[begin:end, 0], high[:, 0], side="right")
+        first = begin + np.searchsorted(grams[begin:end, 0], low[:, 0])
+        after = begin + np.searchsorted(grams[begin:end, 0], high[:, 0], side="right")
         lookups: list[_Lookup] = []
         together: list[int] = []
         rows = slice(0, 0)
         for group in range(len(low)):
-            start, stop = int(first[group]), int(last[group])
+            start, stop = int(first[group]), int(after[group])
             if low[group, 0] == high[group, 0] and self._n > 1:  # then its second ids are sorted, too
-                seconds = asked[start:stop, 1]
+                seconds = grams[start:stop, 1]
                 stop = start + int(np.searchsorted(seconds, high[group, 1], side="right"))
                 start += int(np.searchsorted(seconds, low[group, 1]))
             if start == stop:
                 continue
             if together and (group > together[-1] + 1 or len(together) == _GROUPS_AT_ONCE):
-                lookups.append(partial(_find, file, together, asked, rows))
+                lookups.append(partial(_find, file, together, grams, rows))
                 together = []
             rows = slice(min(start, rows.start) if together else start, stop)
             together = [*together, group]
-        return [*lookups, partial(_find, file, together, asked, rows)] if together else lookups
+        return [*lookups, partial(_find, file, together, grams, rows)] if together else lookups
 
 
 def _may_hold(low: NDArray[np.int64], high: NDArray[np.int64], prefix: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -154,19 +155,9 @@ def _may_hold(low: NDArray[np.int64], high: NDArray[np.int64], prefix: NDArray[n
     return inside
 
 
-def _find(file: _File, groups: list[int], asked: NDArray[np.int64], rows: slice) -> tuple[slice, NDArray[np.uint64]]:
-    """The counts of some of the n-grams asked in neighbouring row groups, 0 for those that these do not hold."""
+def _find(file: _File, groups: list[int], grams: NDArray[np.int64], rows: slice) -> tuple[slice, NDArray[np.uint64]]:
+    """The counts of some of the n-grams in neighbouring row groups, 0 for those that these do not hold."""
     ids, counts = file.read(groups)
-    here, wanted = _keys(np.stack(ids, 1), asked[rows])
-    places = np.minimum(np.searchsorted(here, wanted), len(here) - 1)
-    return rows, np.where(here[places] == wanted, counts[places], np.uint64(0))
-
-
-def _keys(*grams: NDArray[Any]) -> list[NDArray[Any]]:
-    """Each row of ids as one number, or as bytes where that is too narrow, that sort as the rows do."""
-    n = grams[0].shape[1]
-    bits = 64 // n
-    if any(int(ids.max()) >> bits for ids in grams):
-        return [np.ascontiguousarray(ids, ">u4").view(f"S{4 * n}").ravel() for ids in grams]
-    shifts = [np.uint64(bits * (n - 1 - i)) for i in range(n)]
-    return [sum(ids[:, i].astype(np.uint64) << shift for i, shift in enumerate(shifts)) for ids in grams]  # type: ignore[misc]
+    here, wanted = searchable(np.stack(ids, 1), grams[rows])
+    at = np.minimum(np.searchsorted(here, wanted), len(here) - 1)
+    return rows, np.where(here[at] == wanted, counts[at], np.uint64(0))

@@ -2,7 +2,7 @@
 
 import click
 
-from taskcatalog.cli import asking, find, making, pipeline
+from taskcatalog.cli import asking, find, making, pipeline, questions
 from taskcatalog.cli.outcomes import Commands
 from taskcatalog.version import __version__
 
@@ -15,12 +15,12 @@ def main() -> None:
     \b
     corpus ── tokenize ──> token store ── ngrams ──> catalog ── predict ──> + what each model says
                                        └─ scan ───> prompts whose meaning changes with one more token
-    catalog ── sql, complete, find ──> answers
+    catalog ── sql, ask, complete, find ──> answers
 
     'taskcatalog demo' runs all of it, offline, in about two minutes. You can stop every command at any moment: the
     same command again goes on where it stopped.
     """
 
 
-for one in (*making.COMMANDS, *pipeline.COMMANDS, *asking.COMMANDS[:2], find.find, *asking.COMMANDS[2:]):
+for one in (*making.COMMANDS, *pipeline.COMMANDS, *asking.COMMANDS[:2], questions.ask, find.find, *asking.COMMANDS[2:]):
     main.add_command(one)

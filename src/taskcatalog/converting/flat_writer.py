@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taskcatalog.converting.pieces import Piece, cut_into_pieces, sequences_in_piece, tokens_of_one_length
+from taskcatalog.converting.ranges import (
+    named_ranges,
+    read_as_one_stream,
+    sequences_in_range,
+    tokens_of_one_length,
+)
 from taskcatalog.errors import ConflictError, SettingsError
 from taskcatalog.runs.driver import Work, run_jobs
 from taskcatalog.runs.files import move_files, written_atomically
@@ -20,7 +25,8 @@ from taskcatalog.runs.parts import Facts, Part, describe, finished, problem_of
 from taskcatalog.runs.replaced import Replaced
 from taskcatalog.runs.stage import Stage, ledger_beside
 from taskcatalog.storage import AnyPath, is_remote, locate
-from taskcatalog.stores.place import StorePlace
+from taskcatalog.stores.reference import StoreReference
+from taskcatalog.stores.sequence_range import SequenceRange
 from taskcatalog.stores.store import unchanged
 
 _STAGE = Stage("convert", ())
@@ -31,10 +37,11 @@ _COPIED_AT_ONCE = 8 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class _Ids(OnePart):
-    """A job: the ids of a piece, in a file of their own."""
+    """A job: the ids of a range of sequences, in a file of their own."""
 
     name: str
-    piece: Piece
+    reference: StoreReference
+    range: SequenceRange
     folder: Path
 
     @property
@@ -42,23 +49,24 @@ class _Ids(OnePart):
         return self.folder / f"work/{self.name}.ids"
 
     def make(self) -> Part:
-        ids = self.piece.store.identity.id_dtype.newbyteorder("<")
+        store = self.reference.store
+        ids = store.identity.id_dtype.newbyteorder("<")
         n_tokens = 0
         with written_atomically(self.file) as temporary, temporary.open("wb") as file:
-            for sequences in self.piece.read_as_one_stream():
+            for sequences in read_as_one_stream(self.range, store):
                 file.write(sequences.tokens.astype(ids).tobytes())
                 n_tokens += len(sequences.tokens)
         return finished(self.folder, [self.file], Facts(amount=n_tokens))
 
 
 def write_flat(
-    place: StorePlace, out: str | AnyPath, inputs: Mapping[str, Any], pool: Pool, force: bool
+    reference: StoreReference, out: str | AnyPath, inputs: Mapping[str, Any], pool: Pool, force: bool
 ) -> dict[str, int]:
     """Writes the file ``out``; returns how many tokens and sequences it holds.
 
     Raises ConflictError where ``out`` is another file, InputError where sequences have unequal lengths.
     """
-    store, target = place.store, locate(out)
+    store, target = reference.store, locate(out)
     if is_remote(target):
         raise SettingsError(f"{out}: a flat file is written here: give a local path, or use --format mds")
     file = Path(str(target))
@@ -68,7 +76,7 @@ def write_flat(
     with Ledger.begin(folder, _STAGE, inputs, {"format": "flat"}, stamp=store.stamp, force=force) as ledger:
         _check_file(ledger, file, force)
         if not ledger.complete:
-            _fill(ledger, place, file, pool)
+            _fill(ledger, reference, file, pool)
             ledger.finish({"tokens": tokens_of_one_length(store), "sequences": store.n_sequences, "dropped_tokens": 0})
     return dict(ledger.facts)
 
@@ -85,10 +93,10 @@ def _check_file(ledger: Ledger, file: Path, force: bool) -> None:
     ledger.forget(ledger.parts)
 
 
-def _fill(ledger: Ledger, place: StorePlace, file: Path, pool: Pool) -> None:
-    store = place.store
-    pieces = cut_into_pieces(place, store.n_sequences, sequences_in_piece(store))
-    jobs = [_Ids(name=name, piece=piece, folder=ledger.folder) for name, piece in pieces.items()]
+def _fill(ledger: Ledger, reference: StoreReference, file: Path, pool: Pool) -> None:
+    store = reference.store
+    ranges = named_ranges(store.n_sequences, sequences_in_range(store))
+    jobs = [_Ids(name=name, reference=reference, range=range_, folder=ledger.folder) for name, range_ in ranges.items()]
     work = Work(description="convert", unit="tokens", total=tokens_of_one_length(store))
     with unchanged(store):
         run_jobs(ledger, jobs, pool, work)

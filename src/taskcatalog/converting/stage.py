@@ -1,6 +1,6 @@
 """One kind of store to another: to MDS, or to a flat file of ids.
 
-Sequences are converted in pieces whose bounds follow from the store alone, so the bytes are the same for any
+Sequences are converted in ranges whose bounds follow from the store alone, so the bytes are the same for any
 number of workers. MDS takes whole sequences only: the last one of a store that is a stream of ids is left out
 where it is shorter, and the facts say how many tokens that were. A flat file takes every token.
 
@@ -27,7 +27,7 @@ from taskcatalog.converting.mds_writer import (
     write_index,
     write_shards,
 )
-from taskcatalog.converting.pieces import Piece, cut_into_pieces, tokens_left_over
+from taskcatalog.converting.ranges import named_ranges, tokens_left_over
 from taskcatalog.errors import SettingsError
 from taskcatalog.runs.destination import Destination, check_apart, destination
 from taskcatalog.runs.driver import Work, run_jobs
@@ -40,8 +40,8 @@ from taskcatalog.sizes import worker_count
 from taskcatalog.storage import AnyPath, locate
 from taskcatalog.stores.format import IdType
 from taskcatalog.stores.open_store import AnyStore, StoreOptions, open_store
-from taskcatalog.stores.place import StorePlace
-from taskcatalog.stores.sequence_range import typical_length
+from taskcatalog.stores.reference import StoreReference
+from taskcatalog.stores.sequence_range import SequenceRange, typical_length
 from taskcatalog.stores.store import OpenedStore, Sequences, Store, unchanged
 
 _SHARD = f"{NUMBER}/shard.{NUMBER}.mds"
@@ -109,7 +109,8 @@ class _Folder(OnePart):
     """A job: one sub-directory of shards."""
 
     name: str
-    piece: Piece
+    reference: StoreReference
+    range: SequenceRange
     layout: MdsLayout
     to: Destination
 
@@ -127,7 +128,7 @@ class _Folder(OnePart):
 
         def counted() -> Iterator[Sequences]:
             nonlocal n_tokens, n_sequences
-            for sequences in self.piece.read():
+            for sequences in self.range.read_in_turn(self.reference.store):
                 n_tokens += len(sequences.tokens)
                 n_sequences += len(sequences.ends)
                 yield sequences
@@ -167,12 +168,12 @@ def convert(
         raise SettingsError("settings are not ConvertSettings: give ConvertSettings(format=…)")
     pool = pool or Threads(worker_count(workers))
     source = open_store(store, options)
-    place = StorePlace.of(source, store, options)
+    reference = StoreReference.of(source, store, options)
     check_apart(out, [source.path])
     if settings.format == "flat":
-        facts = write_flat(place, out, _inputs(source), pool, force)
+        facts = write_flat(reference, out, _inputs(source), pool, force)
     else:
-        facts = _write_mds(place, destination(out, staging), _layout(source, settings), pool, force)
+        facts = _write_mds(reference, destination(out, staging), _layout(source, settings), pool, force)
     opening = StoreOptions(
         id_dtype=_ID_TYPES[source.identity.id_dtype.name],
         sequence_length=source.identity.sequence_length if settings.format == "flat" else None,
@@ -196,14 +197,16 @@ def _layout(store: Store, settings: ConvertSettings) -> MdsLayout:
     )
 
 
-def _write_mds(place: StorePlace, to: Destination, layout: MdsLayout, pool: Pool, force: bool) -> dict[str, int]:
-    store = place.store
+def _write_mds(
+    reference: StoreReference, to: Destination, layout: MdsLayout, pool: Pool, force: bool
+) -> dict[str, int]:
+    store = reference.store
     settings = {"compression": layout.compression, "hashes": layout.hashes, "size_limit": layout.size_limit}
     settings = {"format": "mds", **settings}
     with to.begin(STAGE, _inputs(store), settings, stamp=store.stamp, force=force) as ledger:
         if not ledger.complete:
             dropped = tokens_left_over(store)
-            folders = _folders(place, store.n_sequences - (dropped > 0), to, layout)
+            folders = _folders(reference, store.n_sequences - (dropped > 0), to, layout)
             work = Work(description="convert", unit="tokens", total=store.n_tokens - dropped)
             with unchanged(store):
                 run_jobs(ledger, folders, pool, work)
@@ -219,12 +222,14 @@ def _write_mds(place: StorePlace, to: Destination, layout: MdsLayout, pool: Pool
     return dict(ledger.facts)
 
 
-def _folders(place: StorePlace, n_sequences: int, to: Destination, layout: MdsLayout) -> list[_Folder]:
+def _folders(reference: StoreReference, n_sequences: int, to: Destination, layout: MdsLayout) -> list[_Folder]:
     """The sequences in groups that fill whole shards, where they have one length."""
-    in_shard = layout.samples_in_shard(typical_length(place.store))
+    in_shard = layout.samples_in_shard(typical_length(reference.store))
     n_shards = min(max(1, n_sequences // (in_shard * _FOLDERS)), _SHARDS_IN_FOLDER)
-    pieces = cut_into_pieces(place, n_sequences, n_shards * in_shard)
-    return [_Folder(name=name, piece=piece, layout=layout, to=to) for name, piece in pieces.items()]
+    ranges = named_ranges(n_sequences, n_shards * in_shard)
+    return [
+        _Folder(name=name, reference=reference, range=range_, layout=layout, to=to) for name, range_ in ranges.items()
+    ]
 
 
 def _write_indexes(folders: Sequence[_Folder], out: Path) -> list[Path]:

@@ -76,8 +76,8 @@ def find(
     ids, lengths = _as_ids([prompt] if task is None else [_ids_of_task(where, task)], opened)
     with unchanged(opened):
         found = _occurrences(opened, ids, lengths, limit, workers, memory)
-        places = found.places[0][found.places[0] >= 0].tolist()
-        table = _table_of_places(opened, ids.tolist(), places, context)
+        tokens = found.positions[0][found.positions[0] >= 0].tolist()
+        table = _table_of_occurrences(opened, ids.tolist(), tokens, context)
     documents = None if found.documents is None else int(found.documents[0])
     return Found(ids.tolist(), int(found.counts[0]), documents, table)
 
@@ -228,24 +228,24 @@ def _occurrences(
     memory: str | None,
 ) -> Occurrences:
     return count_occurrences(
-        store, ids, lengths, places=places, workers=worker_count(workers), memory=memory_budget(memory)
+        store, ids, lengths, positions=places, workers=worker_count(workers), memory=memory_budget(memory)
     )
 
 
 def _table_of_counts(found: Occurrences, places: int) -> pa.Table:
-    first = pa.array(found.places[:, 0], pa.int64(), mask=found.places[:, 0] < 0).cast(pa.uint64())
+    first = pa.array(found.positions[:, 0], pa.int64(), mask=found.positions[:, 0] < 0).cast(pa.uint64())
     n_prompts = len(found.counts)
     documents = pa.nulls(n_prompts, pa.uint64()) if found.documents is None else pa.array(found.documents)
     columns = {"count": pa.array(found.counts), "documents": documents, "first": first}
     if places > 1:
-        there = found.places >= 0
+        there = found.positions >= 0
         ends = np.concatenate([[0], np.cumsum(there.sum(1))]).astype(np.int64)
-        columns["places"] = pa.LargeListArray.from_arrays(ends, found.places[there].astype(np.uint64))
+        columns["places"] = pa.LargeListArray.from_arrays(ends, found.positions[there].astype(np.uint64))
     return pa.table(columns)
 
 
-def _table_of_places(store: OpenedStore, ids: list[int], places: list[int], context: int) -> pa.Table:
-    rows = [_row(store, place, len(ids), context) for place in places]
+def _table_of_occurrences(store: OpenedStore, ids: list[int], tokens: list[int], context: int) -> pa.Table:
+    rows = [_row(store, token, len(ids), context) for token in tokens]
     element = pa.from_numpy_dtype(store.identity.id_dtype)
     schema = pa.schema(
         [
@@ -261,16 +261,16 @@ def _table_of_places(store: OpenedStore, ids: list[int], places: list[int], cont
     return pa.Table.from_pylist(rows, schema)
 
 
-def _row(store: OpenedStore, place: int, n: int, context: int) -> dict[str, Any]:
-    number, first = store.sequence_at(place)
+def _row(store: OpenedStore, token: int, n: int, context: int) -> dict[str, Any]:
+    number, first = store.sequence_at(token)
     sequence = store.read(number, number + 1).tokens
-    start = place - first
+    start = token - first
     try:
-        document = store.document_at(place)
+        document = store.document_at(token)
     except UnknownDocumentError:
         document = Document()
     return {
-        "token": place,
+        "token": token,
         "sequence": number,
         "start": start,
         "document": document.index,

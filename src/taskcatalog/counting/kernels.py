@@ -2,7 +2,7 @@
 
 Shapes: tokens (t,), ends (sequences,), heads' starts (heads + 1,), payloads and counts (grams,). Grams of one
 head stand together, ascending by payload; ``starts[h]`` is where head h begins. Payloads come as ``high`` and ``low``
-(see ``keys``): where ``high`` is None, numba compiles only what ``low`` needs.
+(see ``ids``): where ``high`` is None, numba compiles only what ``low`` needs.
 """
 
 from typing import Any
@@ -26,10 +26,10 @@ def count_heads(tokens: Any, counts: Any) -> None:
 
 @compiled
 def scatter_payloads(
-    tokens: Any, ends: Any, n_grams: int, n: int, bits: int, end_id: int, places: Any, high: Any, low: Any
+    tokens: Any, ends: Any, n_grams: int, n: int, bits: int, end_id: int, slots: Any, high: Any, low: Any
 ) -> None:
-    """Writes the payloads of the n-grams that begin at the first ``n_grams`` tokens to the next places of their heads;
-    ``places`` (heads,) move along."""
+    """Writes the payloads of the n-grams that begin at the first ``n_grams`` tokens to the next slots of their heads;
+    ``slots`` (heads,) move along."""
     start = 0
     for end in ends:
         for i in range(start, min(end, n_grams)):
@@ -39,27 +39,27 @@ def scatter_payloads(
                 if high is not None:
                     key_high = (key_high << np.uint64(bits)) | (key >> np.uint64(64 - bits))
                 key = (key << np.uint64(bits)) | id_
-            place = places[tokens[i]]
-            low[place] = key
+            slot = slots[tokens[i]]
+            low[slot] = key
             if high is not None:
-                high[place] = key_high
-            places[tokens[i]] += 1
+                high[slot] = key_high
+            slots[tokens[i]] += 1
         start = end
 
 
 @compiled
 def sort_and_count(
-    starts: Any, first: int, last: int, high: Any, low: Any, payload_bits: int, most_scratch: int, counts: Any,
+    starts: Any, first: int, stop: int, high: Any, low: Any, payload_bits: int, most_scratch: int, counts: Any,
     unique_ends: Any,
 ) -> None:  # fmt: skip
-    """Sorts the payloads of each of the heads ``first`` to ``last`` and keeps one of equals, in place.
+    """Sorts the payloads of each of the heads ``first`` to ``stop`` and keeps one of equals, in place.
 
     Those that are kept stand from ``starts[first]`` on, ``counts`` says how many there were of each, and
     ``unique_ends`` (heads,) gets where each head ends now. A head of more than ``most_scratch`` grams is sorted in
     place, slower, rather than in more memory.
     """
     largest = 0
-    for head in range(first, last):
+    for head in range(first, stop):
         size = starts[head + 1] - starts[head]
         if size <= most_scratch:
             largest = max(largest, size)
@@ -68,7 +68,7 @@ def sort_and_count(
     scratch_high = None if high is None else np.empty(n_scratch, high.dtype)
     digit_counts = np.empty(_MOST_DIGIT_COUNTS, np.int64)
     write = starts[first]
-    for head in range(first, last):
+    for head in range(first, stop):
         begin, end = starts[head], starts[head + 1]
         if begin < end:
             if high is None:
@@ -78,7 +78,7 @@ def sort_and_count(
             run_start = begin
             for i in range(begin + 1, end + 1):
                 if i == end or not _is_same(high, low, i, run_start):
-                    # The places up to the run's own have been read.
+                    # What stands before the run has been read.
                     low[write], counts[write] = low[run_start], i - run_start
                     if high is not None:
                         high[write] = high[run_start]
@@ -223,9 +223,9 @@ def _radix_sort_pairs(
             counts[np.int64((np.uint64(key) >> shift) & mask)] += 1
         if counts[np.int64((np.uint64(source[0]) >> shift) & mask)] == n:
             continue
-        place = 0
+        slot = 0
         for i in range(size):
-            counts[i], place = place, place + counts[i]
+            counts[i], slot = slot, slot + counts[i]
         for i in range(n):
             bucket = np.int64((np.uint64(source[i]) >> shift) & mask)
             target[counts[bucket]], target_others[counts[bucket]] = source[i], source_others[i]
@@ -331,6 +331,20 @@ def decode(first_head: int, starts: Any, high: Any, low: Any, bits: int, ids: An
 
 
 @compiled
+def _entropy(total: Any, logs: float) -> Any:
+    """Of counts with this sum, and this sum of c ln c, in nats."""
+    return (_times_log(np.float64(total)) - logs) / np.float64(total)
+
+
+@compiled
+def _begins_with(ids: Any, row: int, prefix: Any) -> Any:
+    same = True
+    for j in range(len(ids) - 1):
+        same &= np.int64(ids[j, row]) == prefix[j]
+    return same
+
+
+@compiled
 def group(
     ids: Any, counts: Any, end_id: int, is_last: bool, prefix: Any, sums: Any, entropy: Any,
     shorter_ids: Any, shorter_counts: Any, prefix_ids: Any, prefix_numbers: Any, prefix_entropies: Any,
@@ -349,26 +363,20 @@ def group(
     total, complete, largest, completions = sums[0], sums[1], sums[2], sums[3]
     best, logs = prefix[k - 1], entropy[0]
     for row in range(len(counts) + is_last):
-        same = row < len(counts)
-        if same:
-            for j in range(k - 1):
-                same &= np.int64(ids[j, row]) == prefix[j]
-        if not same:
+        if row == len(counts) or not _begins_with(ids, row, prefix):
             if prefix[0] >= 0:
                 for j in range(k - 1):
                     shorter_ids[j, n_shorter] = prefix[j]
                 shorter_counts[n_shorter] = total
                 n_shorter += 1
                 if completions:
-                    for j in range(k - 1):
+                    prefix[k - 1] = best
+                    for j in range(k):
                         prefix_ids[j, n_prefixes] = prefix[j]
-                    prefix_ids[k - 1, n_prefixes] = best
                     prefix_numbers[0, n_prefixes] = complete
                     prefix_numbers[1, n_prefixes] = largest
                     prefix_numbers[2, n_prefixes] = completions
-                    prefix_entropies[n_prefixes] = (
-                        (_times_log(np.float64(complete)) - logs) / np.float64(complete) if completions > 1 else 0.0
-                    )
+                    prefix_entropies[n_prefixes] = _entropy(complete, logs) if completions > 1 else 0.0
                     n_prefixes += 1
             total = complete = largest = completions = np.uint64(0)
             logs = 0.0
@@ -379,14 +387,14 @@ def group(
                 prefix[j] = ids[j, row]
         count = counts[row]
         total += count
-        last = np.int64(ids[k - 1, row])
-        if last == end_id:
+        completion = np.int64(ids[k - 1, row])
+        if completion == end_id:
             continue
         complete += count
         completions += np.uint64(1)
         logs += _TIMES_LOG[count] if count < len(_TIMES_LOG) else _times_log(np.float64(count))
         if count > largest:
-            largest, best = count, last
+            largest, best = count, completion
         if n_grams < row:
             for j in range(k):
                 ids[j, n_grams] = ids[j, row]

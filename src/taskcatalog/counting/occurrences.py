@@ -1,13 +1,13 @@
 """How often given prompts occur in a store, in how many documents, and where first, without an index of the store.
 
-The prompts of one length go into a table of hashes. The store is read once, in pieces; each worker takes consecutive
-pieces and tallies for itself, and the tallies are put together in the store's order. So the result is the same for any
-number of workers and size of pieces, and exact: what has a prompt's hash is compared with it.
+The prompts of one length go into a table of hashes. The store is read once, in ranges; each worker takes consecutive
+ranges and tallies for itself, and the tallies are put together in the store's order. So the result is the same for any
+number of workers and size of ranges, and exact: what has a prompt's hash is compared with it.
 
 A prompt lies within one sequence, and may cross a document's end. It counts for the document that it begins in.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event
@@ -26,7 +26,8 @@ from taskcatalog.counting.windows import (
     tally_windows,
 )
 from taskcatalog.runs.progress import progress_bar
-from taskcatalog.stores.store import Sequences, Store, check_ids, stretches
+from taskcatalog.stores.sequence_range import SequenceRange, cut
+from taskcatalog.stores.store import Sequences, Store
 
 _TOKENS_AT_ONCE = 1 << 22
 _FILTER_BITS_PER_PROMPT = 16
@@ -41,7 +42,7 @@ class Occurrences:
     counts: NDArray[np.uint64]
     documents: NDArray[np.uint64] | None
     """In how many each begins; None where the store does not know its documents."""
-    places: NDArray[np.int64]
+    positions: NDArray[np.int64]
     """(prompts, most): the first tokens of the first occurrences, counted from the store's first token, ascending;
     -1 where there are fewer."""
 
@@ -51,7 +52,7 @@ def count_occurrences(
     ids: NDArray[Any],
     lengths: NDArray[np.int64],
     *,
-    places: int,
+    positions: int,
     workers: int,
     memory: int,
     tokens_at_once: int = _TOKENS_AT_ONCE,
@@ -59,23 +60,23 @@ def count_occurrences(
     """Looks for prompts in all of a store, up to ``workers`` at a time: ``ids`` has the prompts one after the other,
     of the store's type, and ``lengths`` (prompts,) how many each has, 1 at least.
 
-    The first ``places`` occurrences of each are told. Every worker has 32 bytes a prompt, and 8 more for each of its
-    places: there are only as many as fit ``memory``. Raises InputError where the store is damaged.
+    The first ``positions`` occurrences of each are told. Every worker has 32 bytes a prompt, and 8 more for each of its
+    positions: there are only as many as fit ``memory``. Raises InputError where the store is damaged.
     """
     tables = _tables(ids, lengths)
-    pieces = list(_pieces(store, tokens_at_once))
-    of_worker = sum(len(table.prompts) for table in tables) * 8 * (TALLIES + places)
-    workers = max(1, min(workers, len(pieces), memory // max(1, of_worker) - 1))
-    cuts = [len(pieces) * i // workers for i in range(workers + 1)]
+    ranges = cut(store, tokens_at_once)
+    of_worker = sum(len(table.prompts) for table in tables) * 8 * (TALLIES + positions)
+    workers = max(1, min(workers, len(ranges), memory // max(1, of_worker) - 1))
+    cuts = [len(ranges) * i // workers for i in range(workers + 1)]
     stopped = Event()
     with progress_bar("find", store.n_tokens, "tokens") as bar, ThreadPoolExecutor(workers) as pool:
 
         def tallied(i: int) -> _Tally:
-            tally = _Tally(tables, places)
-            for piece in pieces[cuts[i] : cuts[i + 1]]:
+            tally = _Tally(tables, positions)
+            for range_ in ranges[cuts[i] : cuts[i + 1]]:
                 if stopped.is_set():
                     break
-                bar.update(tally.add(store, piece))
+                bar.update(tally.add(store, range_))
             return tally
 
         try:
@@ -84,7 +85,7 @@ def count_occurrences(
             stopped.set()
     for other in others:
         total.append(other)
-    return _in_order(total, tables, len(lengths), places)
+    return _in_order(total, tables, len(lengths), positions)
 
 
 @dataclass(frozen=True)
@@ -132,69 +133,50 @@ def _table(where: NDArray[np.int64], prompts: NDArray[Any]) -> _Table:
     return table
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Sequences ``first`` to ``last``, the last excluded; where there is one, the tokens of it at which prompts begin,
-    the last excluded, all by default."""
-
-    first: int
-    last: int
-    begin: int = 0
-    end: int | None = None
-
-
-def _pieces(store: Store, at_once: int) -> Iterator[_Piece]:
-    """The store in whole sequences, or where these are long, in parts of one."""
-    length = store.identity.sequence_length
-    begins = [0] if length <= at_once else range(0, max(1, min(length, store.n_tokens)), at_once)
-    for first, last in stretches(store.n_sequences, max(1, at_once // length)):
-        for begin, end in zip(begins, [*begins[1:], None], strict=True):
-            yield _Piece(first, last, begin, end)
-
-
 class _Tally:
     """What one worker has found. Tokens and documents are counted from where it began."""
 
-    def __init__(self, tables: Sequence[_Table], places: int) -> None:
+    def __init__(self, tables: Sequence[_Table], positions: int) -> None:
         self._tables = tables
         self.tallies = [_no_tallies(len(table.prompts)) for table in tables]
-        self.places = [np.full((len(table.prompts), places), -1, np.int64) for table in tables]
+        self.positions = [np.full((len(table.prompts), positions), -1, np.int64) for table in tables]
         self.n_tokens = 0
         self.n_documents = 0
         """That have begun. What goes on from before has the number 0."""
         self.knows_documents = True
 
-    def add(self, store: Store, piece: _Piece) -> int:
-        """Tallies the next piece; returns its number of tokens."""
-        sequences = store.read(piece.first, piece.last)
-        check_ids(store, sequences, piece.first)
+    def add(self, store: Store, range_: SequenceRange) -> int:
+        """Tallies the next range; returns its number of tokens."""
+        sequences = range_.read(store)
         n_tokens = len(sequences.tokens)
-        begin, end = min(piece.begin, n_tokens), n_tokens if piece.end is None else min(piece.end, n_tokens)
-        starts = self._document_starts(sequences, begin, None if piece.end is None else end)
+        begin, end = min(range_.begin, n_tokens), n_tokens if range_.end is None else min(range_.end, n_tokens)
+        starts = self._document_starts(sequences, begin, None if range_.end is None else end)
         tokens = sequences.tokens.view()
         tokens.flags.writeable = False  # whatever it comes from, one type to compile for
         text = tokens, sequences.ends, begin, end, starts, self.n_documents, self.n_tokens - begin
-        for table, tallies, places in zip(self._tables, self.tallies, self.places, strict=True):
-            tally_windows(*text, *table.index, tallies, places)
+        for table, tallies, positions in zip(self._tables, self.tallies, self.positions, strict=True):
+            tally_windows(*text, *table.index, tallies, positions)
         self.n_tokens += end - begin
         self.n_documents += len(starts)
         return end - begin
 
     def _document_starts(self, sequences: Sequences, begin: int, end: int | None) -> NDArray[np.int64]:
-        """Those in the piece, with one that is behind its last token: the next piece does not know of it."""
+        """Those in the range, with one that is behind its last token: the next range does not know of it."""
         if sequences.document_starts is None:
             self.knows_documents = False
             return np.zeros(0, np.int64)
         starts = sequences.document_starts
-        first, last = np.searchsorted(starts, begin), len(starts) if end is None else np.searchsorted(starts, end)
-        return np.ascontiguousarray(starts[first:last], np.int64)
+        first, stop = np.searchsorted(starts, begin), len(starts) if end is None else np.searchsorted(starts, end)
+        return np.ascontiguousarray(starts[first:stop], np.int64)
 
     def append(self, after: "_Tally") -> None:
         """Adds what the worker found that goes on where this one ended."""
-        for tallies, places, more, more_places in zip(
-            self.tallies, self.places, after.tallies, after.places, strict=True
+        for tallies, positions, more, more_positions in zip(
+            self.tallies, self.positions, after.tallies, after.positions, strict=True
         ):
-            _append_places(places, tallies[:, COUNT], np.where(more_places < 0, -1, more_places + self.n_tokens))
+            _append_positions(
+                positions, tallies[:, COUNT], np.where(more_positions < 0, -1, more_positions + self.n_tokens)
+            )
             there = more[:, COUNT] > 0
             more[:, [FIRST_DOCUMENT, LAST_DOCUMENT]] += self.n_documents
             tallies[:, DOCUMENTS] += more[:, DOCUMENTS]
@@ -212,20 +194,21 @@ def _no_tallies(n_prompts: int) -> NDArray[np.int64]:
     return tallies
 
 
-def _append_places(places: NDArray[np.int64], counts: NDArray[np.int64], more: NDArray[np.int64]) -> None:
-    """Puts ``more`` (prompts, most) behind the ``counts`` (prompts,) places that there are, as far as there is room."""
-    most = places.shape[1]
+def _append_positions(positions: NDArray[np.int64], counts: NDArray[np.int64], more: NDArray[np.int64]) -> None:
+    """Puts ``more`` (prompts, most) behind the ``counts`` (prompts,) positions that are there, as far as there is
+    room."""
+    most = positions.shape[1]
     for i in range(most):
         rows = np.flatnonzero((counts + i < most) & (more[:, i] >= 0))
-        places[rows, counts[rows] + i] = more[rows, i]
+        positions[rows, counts[rows] + i] = more[rows, i]
 
 
 def _in_order(total: _Tally, tables: Sequence[_Table], n_prompts: int, most: int) -> Occurrences:
     """The prompts of all lengths in the order in which they were given."""
     counts, documents = np.zeros(n_prompts, np.uint64), np.zeros(n_prompts, np.uint64)
     first = np.full((n_prompts, most), -1, np.int64)
-    for table, tallies, places in zip(tables, total.tallies, total.places, strict=True):
+    for table, tallies, positions in zip(tables, total.tallies, total.positions, strict=True):
         counts[table.where] = tallies[table.rows, COUNT]
         documents[table.where] = tallies[table.rows, DOCUMENTS]
-        first[table.where] = places[table.rows]
+        first[table.where] = positions[table.rows]
     return Occurrences(counts, documents if total.knows_documents else None, first)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskcatalog.counting.kernels import merge_two
-from taskcatalog.counting.keys import KeyLayout, high_and_low
+from taskcatalog.ids import GramLayout, high_and_low
 from taskcatalog.runs.files import written_atomically
 
 COUNTS = np.dtype(np.uint32)
@@ -22,7 +22,7 @@ class Grams:
     """Some grams of a run: those of head ``first_head + i`` are rows ``starts[i]`` to ``starts[i + 1]`` of payload
     and counts, ascending by payload."""
 
-    layout: KeyLayout
+    layout: GramLayout
     first_head: int
     starts: NDArray[np.int64]
     payload: NDArray[Any]
@@ -30,13 +30,13 @@ class Grams:
 
 
 class Run(Protocol):
-    """The grams of a stretch of a corpus, in order."""
+    """The grams of a range of a corpus, in order."""
 
     @property
-    def layout(self) -> KeyLayout: ...
+    def layout(self) -> GramLayout: ...
 
-    def starts(self, first: int, last: int) -> NDArray[np.int64]:
-        """The row where each of the heads ``first`` to ``last`` begins, both included: (last - first + 1,)."""
+    def starts(self, first: int, stop: int) -> NDArray[np.int64]:
+        """The row where each of the heads ``first`` to ``stop`` begins, that of ``stop`` too: (stop - first + 1,)."""
 
     def payload(self, begin: int, end: int) -> NDArray[Any]:
         """The payloads of some rows, to look at here and there."""
@@ -49,7 +49,7 @@ class Run(Protocol):
 class MemoryRun:
     """A run in memory, in ranges of heads with gaps between them."""
 
-    layout: KeyLayout
+    layout: GramLayout
     all_starts: NDArray[np.int64]
     """(heads + 1,)"""
     all_payload: NDArray[Any]
@@ -62,8 +62,8 @@ class MemoryRun:
     def __len__(self) -> int:
         return int(self.row_starts[-1])
 
-    def starts(self, first: int, last: int) -> NDArray[np.int64]:
-        return self.all_starts[first : last + 1]
+    def starts(self, first: int, stop: int) -> NDArray[np.int64]:
+        return self.all_starts[first : stop + 1]
 
     def payload(self, begin: int, end: int) -> NDArray[Any]:
         return self._rows(self.all_payload, begin, end)
@@ -74,11 +74,11 @@ class MemoryRun:
     def _rows(self, array: NDArray[Any], begin: int, end: int) -> NDArray[Any]:
         pieces = [array[:0]]
         for i in range(int(np.searchsorted(self.row_starts, begin, side="right")) - 1, len(self.begins)):
-            first, last = int(self.row_starts[i]), int(self.row_starts[i + 1])
+            first, stop = int(self.row_starts[i]), int(self.row_starts[i + 1])
             if first >= end:
                 break
             shift = int(self.begins[i]) - first
-            pieces.append(array[max(begin, first) + shift : min(end, last) + shift])
+            pieces.append(array[max(begin, first) + shift : min(end, stop) + shift])
         return pieces[-1] if len(pieces) <= 2 else np.concatenate(pieces)
 
     def write(self, folder: Path) -> list[Path]:
@@ -98,13 +98,13 @@ class MemoryRun:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run in files of plain numbers, read a stretch at a time."""
+    """A run in files of plain numbers, read in part."""
 
-    layout: KeyLayout
+    layout: GramLayout
     folder: Path
 
-    def starts(self, first: int, last: int) -> NDArray[np.int64]:
-        return self._read("starts", _STARTS, first, last + 1)
+    def starts(self, first: int, stop: int) -> NDArray[np.int64]:
+        return self._read("starts", _STARTS, first, stop + 1)
 
     def payload(self, begin: int, end: int) -> NDArray[Any]:
         if begin == end:  # nothing cannot be mapped

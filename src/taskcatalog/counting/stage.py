@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.catalog.made import Made
-from taskcatalog.counting.count import Stretch, count_stretch, cut_store, least_memory, tokens_that_fit
-from taskcatalog.counting.keys import KeyLayout
+from taskcatalog.compiled import is_kept
+from taskcatalog.counting.count import count_range, cut_store, least_memory, tokens_that_fit
+from taskcatalog.counting.kernels import sort_and_count
 from taskcatalog.counting.runs import Run, StoredRun
 from taskcatalog.counting.tables import table_jobs, write_unigrams
 from taskcatalog.counting.top import write_top_table
+from taskcatalog.ids import GramLayout
 from taskcatalog.runs.destination import check_apart
 from taskcatalog.runs.driver import Work, run_jobs
 from taskcatalog.runs.files import written_atomically
@@ -23,13 +25,14 @@ from taskcatalog.runs.jobs import OnePart, Pool
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.parts import Facts, Part, finished
 from taskcatalog.runs.pools import Inline, Threads
-from taskcatalog.runs.progress import progress_bar
+from taskcatalog.runs.progress import note, progress_bar
 from taskcatalog.runs.stage import Stage, defaults_of
 from taskcatalog.settings import COUNT, SHARE, Between, Settings, given_or_default
 from taskcatalog.sizes import Size, check_memory, memory_budget, worker_count
 from taskcatalog.storage import locate_here
 from taskcatalog.stores.open_store import AnyStore, StoreOptions, open_store
-from taskcatalog.stores.place import StorePlace
+from taskcatalog.stores.reference import StoreReference
+from taskcatalog.stores.sequence_range import SequenceRange
 from taskcatalog.stores.store import Store, unchanged
 from taskcatalog.tables import registry
 from taskcatalog.tables.names import MAX_N, above_count, ngram_table, prefix_table, top_table
@@ -75,24 +78,29 @@ class _Counted(Facts):
 
 @dataclass(frozen=True, kw_only=True)
 class _CountJob(OnePart):
-    """One stretch to a run on disk, by as many threads as there are workers together."""
+    """One range of the store to a run on disk, by as many threads as there are workers together."""
 
     name: str
-    stretch: Stretch
-    place: StorePlace
+    reference: StoreReference
+    range: SequenceRange
+    layout: GramLayout
     folder: Path
     memory: int
     workers: int
 
     @property
+    def run_folder(self) -> Path:
+        return self.folder / "work" / f"run-{self.range.start:010d}-{self.range.begin:012d}"
+
+    @property
     def id_counts_file(self) -> Path:
-        return self.stretch.folder / "ids"
+        return self.run_folder / "ids"
 
     def make(self) -> Part:
-        run, id_counts = count_stretch(self.place.store, self.stretch, self.memory, self.workers)
+        run, id_counts = count_range(self.reference.store, self.range, self.layout, self.memory, self.workers)
         with written_atomically(self.id_counts_file) as temporary, temporary.open("wb") as file:
             file.write(id_counts.data)
-        files = [*run.write(self.stretch.folder), self.id_counts_file]
+        files = [*run.write(self.run_folder), self.id_counts_file]
         return finished(self.folder, files, _Counted(amount=int(id_counts.sum())))
 
 
@@ -101,9 +109,9 @@ class _Counting:
     """What all steps of one run need."""
 
     ledger: Ledger
-    place: StorePlace
+    reference: StoreReference
     settings: NgramSettings
-    layout: KeyLayout
+    layout: GramLayout
     memory: int
     workers: int
     pool: Pool | None
@@ -141,20 +149,24 @@ def ngrams(
     budget, workers = memory_budget(memory), worker_count(workers)
     source = open_store(store, options)
     layout = _layout(source, settings)
-    asked = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
+    doing = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
     folder = CatalogFolder(locate_here(out))
     check_apart(folder.path, [source.path])
     folder.check_identity(source.identity)
     inputs = {"store": source.identity.fingerprint}
     if not Ledger.is_done(folder.ngrams, STAGE, inputs, asdict(settings)):
-        check_memory(budget, least_memory(source, layout), asked)
+        check_memory(budget, least_memory(source, layout), doing)
     with Ledger.begin(folder.ngrams, STAGE, inputs, asdict(settings), stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
-            place = StorePlace.of(source, store, options)
+            reference = StoreReference.of(source, store, options)
             counting = _Counting(
-                ledger=ledger, place=place, settings=settings, layout=layout, memory=budget,
+                ledger=ledger, reference=reference, settings=settings, layout=layout, memory=budget,
                 workers=workers, pool=pool,
             )  # fmt: skip
+            if not is_kept(sort_and_count):
+                note(
+                    "the loops that count are compiled first, which takes some seconds; they are kept for the next time"
+                )
             with unchanged(source):
                 _fill(counting)
             folder.prepare(source.identity, source.vocabulary)
@@ -166,7 +178,7 @@ def ngrams(
 
 
 def _fill(run: _Counting) -> None:
-    ledger, store, settings = run.ledger, run.place.store, run.settings
+    ledger, store, settings = run.ledger, run.reference.store, run.settings
     if ngram_table(1) not in ledger.parts:
         _write_ngrams(run)
     for n in settings.n:
@@ -184,7 +196,7 @@ def _fill(run: _Counting) -> None:
 def _write_ngrams(run: _Counting) -> None:
     """All tables but the top ones; unigrams are the last."""
     ledger = run.ledger
-    runs, id_counts = _count(run, _stretches(run))
+    runs, id_counts = _count(run, _ranges(run))
     longer = [n for n in run.settings.n if n > 1]
     jobs = table_jobs(id_counts, run.layout, longer, runs, ledger.folder, run.memory // 4 // run.workers)
     work = Work(description="tables", unit="tokens", total=int(id_counts.sum()))
@@ -194,14 +206,14 @@ def _write_ngrams(run: _Counting) -> None:
     ledger.finish_part(ngram_table(1), finished(ledger.folder, [unigrams], Tabulated(rows=rows)))
 
 
-def _layout(store: Store, settings: NgramSettings) -> KeyLayout:
-    return KeyLayout(max(2, *settings.n), store.identity.vocabulary_size)
+def _layout(store: Store, settings: NgramSettings) -> GramLayout:
+    return GramLayout(max(2, *settings.n), store.identity.vocabulary_size)
 
 
-def _stretches(run: _Counting) -> list[Stretch]:
-    """The store in stretches that the memory holds, or in a stopped run's if those are shorter."""
+def _ranges(run: _Counting) -> list[SequenceRange]:
+    """The store in ranges that the memory holds, or in a stopped run's if those are shorter."""
     ledger = run.ledger
-    at_once = tokens_that_fit(run.place.store, run.layout, run.memory, run.workers)
+    at_once = tokens_that_fit(run.reference.store, run.layout, run.memory, run.workers)
     for name, planned in ledger.facts_of(_Planned).items():
         if planned.tokens_at_once <= at_once:
             at_once = planned.tokens_at_once
@@ -209,35 +221,36 @@ def _stretches(run: _Counting) -> list[Stretch]:
             ledger.forget([name, *ledger.facts_of(_Counted)])
     if not ledger.facts_of(_Planned):
         ledger.finish_part("plan", Part.of({}, _Planned(tokens_at_once=at_once)))
-    return list(cut_store(run.place.store, run.layout, at_once, ledger.work))
+    return cut_store(run.reference.store, at_once)
 
 
-def _count(run: _Counting, stretches: list[Stretch]) -> tuple[list[Run], NDArray[np.int64]]:
-    """The run of each stretch, and how often each id occurs: in memory if there is one stretch, which threads of this
+def _count(run: _Counting, ranges: list[SequenceRange]) -> tuple[list[Run], NDArray[np.int64]]:
+    """The run of each range, and how often each id occurs: in memory if there is one, which threads of this
     process then tabulate; else on disk."""
-    store = run.place.store
+    store = run.reference.store
     work = Work(description="count", unit="tokens", total=store.n_tokens)
-    if len(stretches) == 1 and run.pool is None:
+    if len(ranges) == 1 and run.pool is None:
         with progress_bar(work.description, work.total, work.unit) as bar:
-            counted, id_counts = count_stretch(store, stretches[0], run.memory, run.workers)
+            counted, id_counts = count_range(store, ranges[0], run.layout, run.memory, run.workers)
             bar.update(int(id_counts.sum()))
         return [counted], id_counts
     jobs = [
         _CountJob(
-            name=f"count-{stretch.first:010d}-{stretch.last:010d}-{stretch.begin:012d}",
-            stretch=stretch,
-            place=run.place,
+            name=f"count-{range_}",
+            reference=run.reference,
+            range=range_,
+            layout=run.layout,
             folder=run.ledger.folder,
             memory=run.memory,
             workers=run.workers,
         )
-        for stretch in stretches
+        for range_ in ranges
     ]
     run_jobs(run.ledger, jobs, run.pool or Inline(), work)
     id_counts = np.zeros(run.layout.vocabulary_size, np.int64)
     for job in jobs:
         id_counts += np.fromfile(job.id_counts_file, np.int64)
-    return [StoredRun(run.layout, stretch.folder) for stretch in stretches], id_counts
+    return [StoredRun(run.layout, job.run_folder) for job in jobs], id_counts
 
 
 def _facts(ledger: Ledger, settings: NgramSettings) -> dict[str, int]:

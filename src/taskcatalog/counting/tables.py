@@ -1,7 +1,7 @@
 """Second half of the stage: sorted runs to tables, one range of first ids after the other.
 
 The ranges hold about equal numbers of tokens and depend on the corpus alone, so that the files of a table are
-the same however the corpus was cut into stretches. Within a range, the runs are merged in *cells* that fit
+the same however the corpus was cut into ranges. Within a range, the runs are merged in *cells* that fit
 the memory, and the rows of every table fall out of the longest grams in order.
 """
 
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from taskcatalog.counting.count import equal_ranges
 from taskcatalog.counting.kernels import decode, group
-from taskcatalog.counting.keys import KeyLayout, high_and_low
 from taskcatalog.counting.runs import Grams, Run, merge
+from taskcatalog.ids import GramLayout, high_and_low
 from taskcatalog.runs.jobs import OnePart
 from taskcatalog.runs.parts import Part, finished
 from taskcatalog.tables import ngrams as declared
@@ -29,7 +29,7 @@ from taskcatalog.tables.tabulated import Tabulated
 _LEAST_TOKENS_IN_RANGE = 1 << 22
 _MOST_TOKENS_IN_RANGE = 1 << 24
 _RANGES = 16
-"""Of ids, where each of them then holds as many tokens as the two numbers above say."""
+"""How many ranges of first ids there are, unless each would hold fewer or more tokens than the two bounds above."""
 _BYTES_PER_ROW = 160
 """Of working memory while a cell is merged, tabulated and written."""
 _LEAST_ROWS, _MOST_ROWS = 1 << 14, 1 << 17
@@ -43,9 +43,9 @@ class TableJob(OnePart):
     """One range of first ids: runs in, a file of each table out."""
 
     name: str
-    layout: KeyLayout
+    layout: GramLayout
     first_id: int
-    last_id: int
+    stop_id: int
     n_tokens: int
     """That is, how often these ids occur."""
     runs: Sequence[Run]
@@ -79,7 +79,7 @@ class TableJob(OnePart):
 
 
 def table_jobs(
-    id_counts: NDArray[np.int64], layout: KeyLayout, ns: Sequence[int], runs: Sequence[Run], folder: Path, memory: int
+    id_counts: NDArray[np.int64], layout: GramLayout, ns: Sequence[int], runs: Sequence[Run], folder: Path, memory: int
 ) -> list[TableJob]:
     """A job for each range of ids, to be done within ``memory`` bytes; ``id_counts`` (vocabulary,) is how often each
     id occurs."""
@@ -91,8 +91,8 @@ def table_jobs(
             name=f"tables-{i:05d}",
             layout=layout,
             first_id=first,
-            last_id=last,
-            n_tokens=int(id_counts[first:last].sum()),
+            stop_id=stop,
+            n_tokens=int(id_counts[first:stop].sum()),
             runs=runs,
             rows_at_once=rows_at_once,
             heads_at_once=heads_at_once,
@@ -100,12 +100,12 @@ def table_jobs(
             folder=folder,
             number=i,
         )
-        for i, (first, last) in enumerate(id_ranges(id_counts))
+        for i, (first, stop) in enumerate(id_ranges(id_counts))
     ]
 
 
 def id_ranges(id_counts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Ranges of ids, the last of each excluded, with about the same number of tokens in each."""
+    """Ranges of ids, from the first to where each stops, with about the same number of tokens in each."""
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(id_counts)])
     per_range = min(max(int(starts[-1]) // _RANGES, _LEAST_TOKENS_IN_RANGE), _MOST_TOKENS_IN_RANGE)
     return equal_ranges(starts, max(1, -(-int(starts[-1]) // per_range)))
@@ -123,7 +123,7 @@ def write_unigrams(id_counts: NDArray[np.int64], out: Path) -> int:
 class _Tabulator:
     """The longest grams in, in order; rows of all tables out."""
 
-    def __init__(self, layout: KeyLayout, tables: dict[int, tuple[TableWriter, TableWriter]]) -> None:
+    def __init__(self, layout: GramLayout, tables: dict[int, tuple[TableWriter, TableWriter]]) -> None:
         """``tables`` has, for each n, the writers of the n-grams and of their prefixes."""
         self._layout = layout
         self._tables = tables
@@ -175,8 +175,8 @@ def _prefix_rows(
 
 def _cells(job: TableJob) -> Iterator[list[Grams]]:
     """The runs' grams in order, in groups of about ``rows_at_once`` rows."""
-    for first in range(job.first_id, job.last_id, job.heads_at_once):
-        yield from _cells_of_heads(job, first, min(first + job.heads_at_once, job.last_id))
+    for first in range(job.first_id, job.stop_id, job.heads_at_once):
+        yield from _cells_of_heads(job, first, min(first + job.heads_at_once, job.stop_id))
 
 
 def _cells_of_heads(job: TableJob, first: int, end: int) -> Iterator[list[Grams]]:
@@ -207,9 +207,9 @@ def _split_head(job: TableJob, head: int, bounds: list[NDArray[np.int64]]) -> It
     largest = max(payloads, key=len)
     n_cells = -(-sum(map(len, payloads)) // job.rows_at_once)
     cuts = np.unique(largest[np.arange(1, n_cells) * len(largest) // n_cells])
-    places = [[0, *np.searchsorted(own, cuts).tolist(), len(own)] for own in payloads]
+    inner = [[0, *np.searchsorted(own, cuts).tolist(), len(own)] for own in payloads]
     for i in range(len(cuts) + 1):
         yield [
-            _grams(run, head, own[0] + np.array(place[i : i + 2], np.int64))
-            for run, own, place in zip(job.runs, bounds, places, strict=True)
+            _grams(run, head, own[0] + np.array(cut[i : i + 2], np.int64))
+            for run, own, cut in zip(job.runs, bounds, inner, strict=True)
         ]

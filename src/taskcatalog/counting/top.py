@@ -42,12 +42,12 @@ def _texts(grams: NDArray[Any], vocabulary: Vocabulary | None) -> dict[str, pa.A
     names = [f"token{i}" for i in range(grams.shape[1])]
     if vocabulary is None:
         return dict.fromkeys([*names, "seq"], pa.nulls(len(grams), pa.string()))
-    ids, places = np.unique(grams, return_inverse=True)
+    ids, inverse = np.unique(grams, return_inverse=True)
     texts = arrow_column([vocabulary.text([id_]) for id_ in ids.tolist()], pa.string())
     tokens = dict(
         zip(
             names,
-            (texts.take(arrow_column(column, pa.int64())) for column in places.reshape(grams.shape).T),
+            (texts.take(arrow_column(column, pa.int64())) for column in inverse.reshape(grams.shape).T),
             strict=True,
         )
     )

@@ -5,7 +5,7 @@ tells which hashes no prompt has; of the others, a table of hashes gives the pro
 
 Shapes: tokens (t,), ends of sequences (sequences,), prompts (prompts, n), filter (bytes,), slots (slots,). A slot holds
 32 bits of a prompt's hash and, below them, one more than its row; 0 where it is empty. ``tallies`` (prompts, 4) has
-the columns below; ``places`` (prompts, most) the first of each prompt's places, as far as there are any.
+the columns below; ``positions`` (prompts, most) the first of each prompt's positions, as far as there are any.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ _BLOCK = 1_024
 @compiled
 def insert_prompts(prompts: Any, filter_: Any, filter_shift: Any, slots: Any, slot_shift: Any, rows: Any) -> None:
     """Fills the empty ``filter_`` and ``slots``; ``rows`` (prompts,) gets the row of the first prompt with its ids."""
-    last = np.uint64(len(slots) - 1)
+    mask = np.uint64(len(slots) - 1)
     n, ids = prompts.shape[1], prompts.ravel()
     for i in range(len(prompts)):
         hash_ = np.uint64(0)
@@ -43,7 +43,7 @@ def insert_prompts(prompts: Any, filter_: Any, filter_shift: Any, slots: Any, sl
             if _same(prompts, row, ids, i * n):
                 rows[i] = row
                 break
-            slot = (slot + _ONE) & last
+            slot = (slot + _ONE) & mask
         if rows[i] == i:
             slots[slot] = (hash_ & ~_LOW_HALF) | np.uint64(i + 1)
 
@@ -64,13 +64,13 @@ def _same(prompts: Any, row: int, tokens: Any, at: int) -> Any:
 
 @compiled
 def tally_windows(
-    tokens: Any, ends: Any, begin: int, end: int, document_starts: Any, first_document: int, first_place: int,
-    prompts: Any, filter_: Any, filter_shift: Any, slots: Any, slot_shift: Any, tallies: Any, places: Any,
+    tokens: Any, ends: Any, begin: int, end: int, document_starts: Any, first_document: int, first_token: int,
+    prompts: Any, filter_: Any, filter_shift: Any, slots: Any, slot_shift: Any, tallies: Any, positions: Any,
 ) -> None:  # fmt: skip
-    """Adds to ``tallies`` and ``places`` the prompts that begin at the tokens ``begin`` to ``end``, the last excluded,
-    and lie within a sequence.
+    """Adds to ``tallies`` and ``positions`` the prompts that begin at the tokens ``begin`` to ``end`` and lie
+    within a sequence.
 
-    Token 0 is the store's token ``first_place``, and ``first_document`` the number of the document that it is in, or of
+    Token 0 is the store's token ``first_token``, and ``first_document`` the number of the document that it is in, or of
     the one before where one starts there; starts ascend. Texts must come in their order.
     """
     n = prompts.shape[1]
@@ -82,16 +82,16 @@ def tally_windows(
     sequence = np.searchsorted(ends, begin, side="right")
     start = begin
     while sequence < len(ends) and start < end:
-        last = min(ends[sequence] - n + 1, end)
-        while start < last:
-            stop = min(start + _BLOCK, last)
+        after = min(ends[sequence] - n + 1, end)
+        while start < after:
+            stop = min(start + _BLOCK, after)
             found = _candidates(tokens, start, stop, n, power, filter_, filter_shift, at, hashes)
             found = _matches(tokens, prompts, slots, slot_shift, found, at, hashes)
             _touch(tallies, found, hashes)
             for k in range(found):
                 while document < len(document_starts) and document_starts[document] <= at[k]:
                     document += 1
-                _tally(tallies, places, np.int64(hashes[k]), first_place + at[k], first_document + document)
+                _tally(tallies, positions, np.int64(hashes[k]), first_token + at[k], first_document + document)
             start = stop
         start = ends[sequence]
         sequence += 1
@@ -124,7 +124,7 @@ def _matches(tokens: Any, prompts: Any, slots: Any, slot_shift: Any, found: int,
     Each loop reads from all over one table before the next one needs what stands there: so the machine waits for many
     lines of memory at once, and not for one after the other.
     """
-    last = np.uint64(len(slots) - 1)
+    mask = np.uint64(len(slots) - 1)
     entries = np.empty(_BLOCK + 1, np.uint64)
     for k in range(found):
         entries[k] = slots[_slot(hashes[k], slot_shift)]
@@ -133,7 +133,7 @@ def _matches(tokens: Any, prompts: Any, slots: Any, slot_shift: Any, found: int,
         hash_, entry = hashes[k], entries[k]
         slot = _slot(hash_, slot_shift)
         while entry != 0 and (entry ^ hash_) >> _HALF != 0:
-            slot = (slot + _ONE) & last
+            slot = (slot + _ONE) & mask
             entry = slots[slot]
         if entry != 0:
             at[likely], hashes[likely], entries[likely] = at[k], hash_, slot
@@ -152,13 +152,13 @@ def _matches(tokens: Any, prompts: Any, slots: Any, slot_shift: Any, found: int,
 @compiled
 def _row(tokens: Any, at: int, prompts: Any, slots: Any, slot: Any, hash_: Any) -> int:
     """The prompt that stands in the text from ``at`` on, -1 if none does; ``slot`` is the first that has its hash."""
-    last = np.uint64(len(slots) - 1)
+    mask = np.uint64(len(slots) - 1)
     while slots[slot] != 0:
         if (slots[slot] ^ hash_) >> _HALF == 0:
             row = int(slots[slot] & _LOW_HALF) - 1
             if _same(prompts, row, tokens, at):
                 return row
-        slot = (slot + _ONE) & last
+        slot = (slot + _ONE) & mask
     return -1
 
 
@@ -172,10 +172,10 @@ def _touch(tallies: Any, found: int, rows: Any) -> None:
 
 
 @compiled
-def _tally(tallies: Any, places: Any, row: int, place: int, document: int) -> None:
+def _tally(tallies: Any, positions: Any, row: int, position: int, document: int) -> None:
     count = tallies[row, COUNT]
-    if count < places.shape[1]:
-        places[row, count] = place
+    if count < positions.shape[1]:
+        positions[row, count] = position
     if count == 0:
         tallies[row, FIRST_DOCUMENT] = document
     tallies[row, DOCUMENTS] += tallies[row, LAST_DOCUMENT] != document

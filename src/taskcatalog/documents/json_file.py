@@ -86,7 +86,7 @@ JSON = Format(
     name="json",
     source="`.json`",
     documents="as JSONL, or one value on any number of lines: an array of such objects, or one object. Below a folder, "
-    "one that holds no such text (a program's settings) is a text, and that is said",
+    "a file that holds no such text (a program's settings) is read as text, and the command says so",
     read=_read,
     cut=_cut,
     suffixes=(".json",),

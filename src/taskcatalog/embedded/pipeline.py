@@ -14,7 +14,9 @@ from taskcatalog.catalog.catalog import Catalog
 from taskcatalog.counting.stage import NgramSettings, ngrams
 from taskcatalog.display import columns, visible
 from taskcatalog.embedded.standard_library import standard_library_sources
+from taskcatalog.questions import ask
 from taskcatalog.storage import locate_here
+from taskcatalog.tables.names import ngram_table, top_table
 from taskcatalog.tasks.predict import predict
 from taskcatalog.tasks.scan import ScanSettings, scan
 from taskcatalog.tokenizing.stage import TokenizeSettings, tokenize
@@ -26,20 +28,6 @@ LABEL = "demo"
 NGRAMS = NgramSettings(n=(2, 3), min_prefix_count=20)
 SCAN = ScanSettings(max_tokens=196_608)
 _EXAMPLES = 15
-
-_GOOD_GRAMS = """
-    SELECT {prefix} AS prefix, token{last} AS completion, sum_count, frac_max, p_demo FROM {table}
-    WHERE p_demo > 0.5 AND {prefix} SIMILAR TO '.*[A-Za-z]{{2}}.*'
-    QUALIFY row_number() OVER (PARTITION BY token{last} ORDER BY sum_count DESC, seq) = 1
-    ORDER BY sum_count DESC, seq LIMIT {limit}"""
-_WORD = "'^ ?[a-z]{2,}$'"
-_GOOD_TASKS = f"""
-    SELECT text, token_short, p_short, token_long, p_long, JS, count FROM scan_4
-    WHERE token_short <> token_long AND p_short > 0.25 AND p_long > 0.6 AND NOT crosses_document
-        AND regexp_matches(token_short, {_WORD}) AND regexp_matches(token_long, {_WORD})
-    QUALIFY row_number() OVER (PARTITION BY token_long ORDER BY count DESC, JS DESC, task_id) = 1
-    ORDER BY count DESC, JS DESC, task_id LIMIT {_EXAMPLES}"""
-"""Prompts that say one word without their first token and another one with it."""
 
 
 def demo(out: str | Path, say: Callable[[str], None] = print) -> Catalog:
@@ -85,24 +73,22 @@ def _tell_sizes(say: Callable[[str], None], corpus: dict[str, int], rows: dict[s
 def _tell_learned(say: Callable[[str], None], catalog: Catalog) -> None:
     say("\nWhat the model has learned: completions that it gives a probability above one half")
     lines = [["", "of the rows", "of their occurrences"]]
-    for table in ("top_bigrams", "top_trigrams"):
-        [(rows, occurrences)] = catalog.sql(
-            f"""SELECT avg((p_demo > 0.5)::INT), sum(max_count) FILTER (p_demo > 0.5) / sum(max_count) FROM {table}"""
-        ).fetchall()
-        lines.append([table, f"{rows:.0%}", f"{occurrences:.0%}"])
+    for n in NGRAMS.n:
+        [(rows, occurrences)] = ask(catalog, "learned", n=n, model=LABEL).fetchall()
+        lines.append([top_table(n), f"{rows:.0%}", f"{occurrences:.0%}"])
     _tell_table(say, lines, "<>>")
 
 
 def _tell_examples(say: Callable[[str], None], catalog: Catalog) -> None:
-    for n, table in ((2, "top_bigrams"), (3, "top_trigrams")):
-        prefix = " || ".join(f"token{i}" for i in range(n - 1))
-        query = _GOOD_GRAMS.format(prefix=f"({prefix})", last=n - 1, table=table, limit=_EXAMPLES)
+    for n in NGRAMS.n:
+        found = ask(catalog, "memorized", n=n, model=LABEL, varied=True, limit=_EXAMPLES)
         lines = [
             [visible(text), "→", visible(completion), f"{count:,}", f"{share:.2f}", f"{p:.2f}"]
-            for text, completion, count, share, p in catalog.sql(query).fetchall()
+            for text, completion, count, share, p in found.fetchall()
         ]
-        say(f"\n{len(lines)} frequent {table.removeprefix('top_')} that the model knows")
+        say(f"\n{len(lines)} frequent {ngram_table(n)} that the model knows")
         _tell_table(say, [["prefix", "", "completion", "times", "share", "p"], *lines], "<<<>>>")
+    changing = ask(catalog, "meaning", prompt_length=SCAN.prompt_length, limit=_EXAMPLES)
     lines = [
         [
             visible(text),
@@ -114,7 +100,7 @@ def _tell_examples(say: Callable[[str], None], catalog: Catalog) -> None:
             f"{js:.1f}",
             f"{count:,}",
         ]
-        for text, short, p_short, long, p_long, js, count in catalog.sql(_GOOD_TASKS).fetchall()
+        for text, short, p_short, long, p_long, js, count in changing.fetchall()
     ]
     say(f"\n{len(lines)} prompts whose meaning changes with the token in brackets")
     _tell_table(say, [["prompt", "without it", "p", "", "with it", "p", "JS", "times"], *lines], "<<><<>>>")

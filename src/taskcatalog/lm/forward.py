@@ -36,8 +36,8 @@ class PromptRunner:
         self.n_positions = 0
         """Tokens that the model was run on, until now."""
 
-    def stretches(self, prompts: NDArray[Any]) -> Iterator[tuple[slice, Tensor]]:
-        """Stretches of sorted, distinct prompts (rows, length), and the last hidden states (B, D) of each; one that is
+    def batches(self, prompts: NDArray[Any]) -> Iterator[tuple[slice, Tensor]]:
+        """Batches of sorted, distinct prompts (rows, length), and the last hidden states (B, D) of each; one that is
         empty, if there are no prompts."""
         step = max(self._at_once.n, _LEAST_ROWS)
         for start in range(0, max(1, len(prompts)), step):
@@ -57,7 +57,7 @@ class PromptRunner:
             self.n_positions += self._model.n_positions(tree)
             return hidden
 
-        for rows, hidden in self._at_once.pieces(run, len(prompts)):
+        for rows, hidden in self._at_once.batches(run, len(prompts)):
             if not rows.start:
                 states = hidden.new_empty((len(prompts), hidden.shape[1]))
             states[rows] = hidden

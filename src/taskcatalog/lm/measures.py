@@ -72,11 +72,11 @@ def answers(model: LanguageModel, hidden: Tensor, completions: Tensor) -> Answer
     def answer(rows: slice) -> Measured:
         states, wanted = hidden[rows], completions[rows]
         tiles = list(_tiles(model, states))  # looked at twice, which costs less than to make them twice
-        best, asked, entropy = _best(tiles, states, wanted)
+        best, of_wanted, entropy = _best(tiles, states, wanted)
         above = torch.zeros_like(best.p)
         for _, logits in tiles:
-            above += logits.gt_(asked[:, None]).sum(-1)
-        p = (asked - best.largest).sub_(best.log_sum).exp_()
+            above += logits.gt_(of_wanted[:, None]).sum(-1)
+        p = (of_wanted - best.largest).sub_(best.log_sum).exp_()
         return vars(Answer(p, 1 + above.long(), best.ids, best.p, entropy))
 
     most_rows = _rows_held(model.output_width, model.device)
@@ -84,23 +84,23 @@ def answers(model: LanguageModel, hidden: Tensor, completions: Tensor) -> Answer
 
 
 @dataclass(frozen=True)
-class Asked:
+class States:
     """Last hidden states (B, D) of prompts, and what is most likely after them."""
 
     hidden: Tensor
     best: Best
 
     @classmethod
-    def of(cls, model: LanguageModel, hidden: Tensor) -> "Asked":
+    def of(cls, model: LanguageModel, hidden: Tensor) -> "States":
         return cls(hidden, best_tokens(model, hidden))
 
-    def rows(self, rows: Tensor | slice) -> "Asked":
+    def rows(self, rows: Tensor | slice) -> "States":
         best = Best(*(getattr(self.best, field.name)[rows] for field in fields(Best)))
-        return Asked(self.hidden[rows], best)
+        return States(self.hidden[rows], best)
 
 
-class AskedInPieces:
-    """Up to ``most_rows`` rows that come piece by piece, each copied to its place: they are never held twice."""
+class StatesInBatches:
+    """Up to ``most_rows`` rows that come in batches, each copied to where it belongs: they are never held twice."""
 
     def __init__(self, most_rows: int) -> None:
         self._most_rows = most_rows
@@ -108,20 +108,20 @@ class AskedInPieces:
         self._bests: list[Best] = []
         self._n_rows = 0
 
-    def add(self, piece: Asked) -> None:
+    def add(self, batch: States) -> None:
         if not self._bests:
-            self._hidden = piece.hidden.new_empty((self._most_rows, *piece.hidden.shape[1:]))
-        start, self._n_rows = self._n_rows, self._n_rows + len(piece.hidden)
-        self._hidden[start : self._n_rows] = piece.hidden
-        self._bests.append(piece.best)
+            self._hidden = batch.hidden.new_empty((self._most_rows, *batch.hidden.shape[1:]))
+        start, self._n_rows = self._n_rows, self._n_rows + len(batch.hidden)
+        self._hidden[start : self._n_rows] = batch.hidden
+        self._bests.append(batch.best)
 
-    def joined(self) -> Asked:
+    def joined(self) -> States:
         best = Best(*(torch.cat([getattr(best, field.name) for best in self._bests]) for field in fields(Best)))
-        return Asked(self._hidden[: self._n_rows], best)
+        return States(self._hidden[: self._n_rows], best)
 
 
 @torch.inference_mode()
-def changes(model: LanguageModel, shorts: Asked, short: Tensor, longs: Asked) -> Measured:
+def changes(model: LanguageModel, shorts: States, short: Tensor, longs: States) -> Measured:
     """The measures of pairs of prompts that need both distributions, as ``tables.measures`` declares them: of the rows
     ``short`` (B,) of the short prompts, and all B long ones."""
 
@@ -181,7 +181,7 @@ def _best(
     """What is most likely; and if there are ids ``wanted`` (B,), their logits and the entropies in nats (B,)."""
     largest = log_sum = torch.full((len(hidden),), -torch.inf, device=hidden.device)
     ids = torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
-    asked, entropy = torch.empty_like(largest), torch.zeros_like(largest)
+    of_wanted, entropy = torch.empty_like(largest), torch.zeros_like(largest)
     for start, logits in tiles:
         tile_largest = logits.amax(-1)
         # Most tiles hold the largest of few rows, and to find where it stands is slow. One that is not a number counts.
@@ -195,7 +195,7 @@ def _best(
         log_sum = torch.logaddexp(before, here)
         if wanted is not None:
             rows = torch.nonzero((wanted >= start) & (wanted < start + logits.shape[1]))[:, 0]
-            asked[rows] = logits[rows, wanted[rows] - start]
+            of_wanted[rows] = logits[rows, wanted[rows] - start]
             # Where there is no probability, a logit may be infinite, and adds nothing.
             below = logits.sub(tile_largest[:, None]).clamp_(min=_LOWEST)
             tile_entropy = (tile_log_sum - torch.linalg.vecdot(p, below)).masked_fill(is_nothing, 0)
@@ -204,7 +204,7 @@ def _best(
             entropy = share * entropy + tile_share * tile_entropy  # each term is at or above zero
             entropy += torch.special.entr(share) + torch.special.entr(tile_share)
         largest = above
-    return Best(ids, (-log_sum).exp(), largest, log_sum), asked, entropy
+    return Best(ids, (-log_sum).exp(), largest, log_sum), of_wanted, entropy
 
 
 def _tiles(model: LanguageModel, hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -240,10 +240,10 @@ def _joined(
     those."""
     n_tile = _tile_of(model)[0]
     at_once = RowsAtOnce(min(n_tile, most_rows or n_tile, n_rows))
-    pieces = [piece for _, piece in at_once.pieces(measure, n_rows)]
-    if not pieces:
+    batches = [batch for _, batch in at_once.batches(measure, n_rows)]
+    if not batches:
         return {name: torch.empty(0, device=model.device) for name in names}
-    return {name: torch.cat([piece[name] for piece in pieces]) for name in names}
+    return {name: torch.cat([batch[name] for batch in batches]) for name in names}
 
 
 def _names(kind: type[Best] | type[Answer]) -> list[str]:

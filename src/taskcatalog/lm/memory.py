@@ -45,8 +45,8 @@ class RowsAtOnce:
 
     n: int
 
-    def pieces(self, work: Callable[[slice], T], n_rows: int) -> Iterator[tuple[slice, T]]:
-        """All rows in order, piece by piece, with what ``work`` makes of each."""
+    def batches(self, work: Callable[[slice], T], n_rows: int) -> Iterator[tuple[slice, T]]:
+        """All rows in order, batch by batch, with what ``work`` makes of each."""
         start = 0
         while start < n_rows:
             rows = slice(start, min(start + self.n, n_rows))

@@ -110,24 +110,24 @@ class Destination:
 
 def destination(out: str | AnyPath, staging: str | Path | None) -> Destination:
     """``out`` itself, or for a URL a folder of its own in ``staging``, by default in the user's cache."""
-    place = locate(out)
-    if not is_remote(place):
-        return Destination(Path(str(place)))
+    target = locate(out)
+    if not is_remote(target):
+        return Destination(Path(str(target)))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    own = hashlib.sha256(str(place).rstrip("/").encode()).hexdigest()[:16]
-    return Destination(locate_here(staging or cache / "taskcatalog" / "staging") / own, cast("UPath", place))
+    own = hashlib.sha256(str(target).rstrip("/").encode()).hexdigest()[:16]
+    return Destination(locate_here(staging or cache / "taskcatalog" / "staging") / own, cast("UPath", target))
 
 
 def check_apart(out: str | AnyPath, sources: Iterable[AnyPath], files: Iterable[AnyPath] = ()) -> None:
     """Raises ConflictError where an output is, holds or lies in something that it is made from, or holds files that
     it is made from; or where it lies in another output."""
-    place = locate(out)
-    inside = [source for source in sources if lies_in(place, source) or lies_in(source, place)]
-    inside += [folder for folder in {file.parent: None for file in files} if lies_in(folder, place)]
+    target = locate(out)
+    inside = [source for source in sources if lies_in(target, source) or lies_in(source, target)]
+    inside += [folder for folder in {file.parent: None for file in files} if lies_in(folder, target)]
     if inside:
         raise ConflictError(f"{out}: it is made from {inside[0]}, and would be written there: choose another output")
-    if isinstance(place, Path):
-        check_outside(place)
+    if isinstance(target, Path):
+        check_outside(target)
 
 
 def _settle(remote: "UPath", ledger: Ledger, before: Ledger | None, force: bool) -> None:

@@ -122,10 +122,10 @@ class _Run:
     def _count_death(self, lost: Lost) -> None:
         """Raises TaskcatalogError where a job has cost too many workers."""
         self.deaths[lost.job] += 1
-        place = f"{self.work.description}: a worker died ({lost.cause}) in job {lost.job}"
+        where = f"{self.work.description}: a worker died ({lost.cause}) in job {lost.job}"
         if self.deaths[lost.job] == _DEATHS:
             raise TaskcatalogError(
-                f"{place}, {_DEATHS} times: is memory short? The same command goes on from here; "
+                f"{where}, {_DEATHS} times: is memory short? The same command goes on from here; "
                 "give it fewer --workers"
             )
-        note(f"{place}: it is done again")
+        note(f"{where}: it is done again")

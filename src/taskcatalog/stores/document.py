@@ -45,7 +45,7 @@ def between_ends(
 ) -> Document:
     """The document around a token where each one ends with an end-of-text id: its first token and its length.
 
-    ``read`` gives the tokens from one place to another. All of the document is read, and no more than some beside it.
+    ``read`` gives the tokens from one to another. All of the document is read, and no more than some beside it.
     """
     first, end = 0, n_tokens
     for stop in range(token, 0, -_TOKENS_AT_ONCE):

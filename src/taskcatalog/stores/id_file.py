@@ -96,8 +96,8 @@ class NumberFile:
         """The numbers from ``start`` to ``stop``, which lie within the file; read-only where it is local."""
         if isinstance(self.path, Path):
             return self._map(start, stop)
-        first, last = (self._first_byte + i * self.dtype.itemsize for i in (start, stop))
-        return np.frombuffer(self._cache.read(self.path, self._size, first, last), self.dtype)
+        begin, end = (self._first_byte + i * self.dtype.itemsize for i in (start, stop))
+        return np.frombuffer(self._cache.read(self.path, self._size, begin, end), self.dtype)
 
     def _map(self, start: int, stop: int) -> NDArray[Any]:
         """Mapped anew each time, so that what is not used any more is no memory of this process."""
@@ -145,10 +145,10 @@ class IdFiles:
         """``start`` is where in the files the numbers begin."""
         bad = _first_bad(numbers)
         if bad is not None:
-            place = start + bad
-            i = int(np.searchsorted(self.ends, place, side="right"))
+            at = start + bad
+            i = int(np.searchsorted(self.ends, at, side="right"))
             raise InputError(
-                f"{self._files[i].path}: the id at place {place - int(self.ends[i]) + len(self._files[i])} is "
+                f"{self._files[i].path}: id number {at - int(self.ends[i]) + len(self._files[i])} is "
                 f"{numbers[bad]}, which is negative or beyond 32 bits: the file is damaged, or --id-dtype is wrong"
             )
         ids = np.dtype("<u2" if self.dtype.itemsize <= 2 else "<u4")

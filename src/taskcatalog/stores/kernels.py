@@ -11,7 +11,7 @@ def copy_values(raw: Any, starts: Any, sizes: Any, target: Any) -> None:
     at = 0
     for i in range(len(starts)):
         value = raw[starts[i] : starts[i] + sizes[i]]
-        place = target[at : at + sizes[i]]
+        copy = target[at : at + sizes[i]]
         for j in range(len(value)):  # compiled to a copy of whole blocks, which an assignment of slices is not
-            place[j] = value[j]
+            copy[j] = value[j]
         at += sizes[i]

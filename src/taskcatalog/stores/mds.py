@@ -25,19 +25,19 @@ from taskcatalog.stores.mds_columns import (
     TEXTS,
     gather,
     number_encoding,
-    number_places,
+    number_spans,
     read_arrays,
     read_texts,
 )
 from taskcatalog.stores.mds_format import (
     Column,
-    Places,
     Shard,
+    Spans,
     has_index,
     read_checked,
     read_shard,
     read_shards,
-    value_places,
+    value_spans,
 )
 from taskcatalog.stores.store import Sequences, stamp_of_files, starts_after
 from taskcatalog.vocabulary import Vocabulary
@@ -116,14 +116,14 @@ class MdsStore:
             begin = int(self._ends[i]) - self._shards[i].n_samples
             if begin >= stop:
                 break
-            places = _samples(self._opened(i), max(start - begin, 0), stop - begin)
-            sizes = places.sizes // self._dtype.itemsize
+            spans = _samples(self._opened(i), max(start - begin, 0), stop - begin)
+            sizes = spans.sizes // self._dtype.itemsize
             lengths[n_read : n_read + len(sizes)] = sizes
             n_read += len(sizes)
             begun, n_tokens = n_tokens, n_tokens + int(sizes.sum())
             if n_tokens > len(tokens):
                 tokens = np.concatenate([tokens[:begun], np.empty(max(n_tokens, 2 * begun) - begun, tokens.dtype)])
-            _copy_ids(self._shards[i], places, self._dtype, tokens[begun:n_tokens])
+            _copy_ids(self._shards[i], spans, self._dtype, tokens[begun:n_tokens])
         return Sequences(
             tokens[:n_tokens], np.cumsum(lengths), starts_after(tokens[:n_tokens], self.identity.end_of_text)
         )
@@ -204,27 +204,27 @@ class MdsStore:
         layout = f"mds {self._column.name} {self._dtype.name} {json.dumps(listed, sort_keys=True)}"
         return fingerprint_of_files([file.path for file in files], layout, [file.n_bytes for file in files])
 
-    def _open(self, i: int) -> Places:
+    def _open(self, i: int) -> Spans:
         """Where the ids of every sample of a shard are."""
         shard, numbers = self._shards[i], number_encoding(self._column.encoding)
         raw = read_shard(shard)
         if numbers is None:
-            places = value_places(shard, raw, self._column.name)
+            spans = value_spans(shard, raw, self._column.name)
         elif numbers.shape is not None:
-            places = number_places(shard, raw, self._column.name)
+            spans = number_spans(shard, raw, self._column.name)
         else:
             arrays = read_arrays(shard, raw, self._column.name)
             if arrays.dtypes not in ([], [self._dtype]):
                 there = ", ".join(dtype.name for dtype in arrays.dtypes)
                 raise InputError(f"{shard.stored.path}: holds arrays of {there}, the first shard of {self._dtype.name}")
-            places = arrays.values
-        if np.any(bad := places.sizes % self._dtype.itemsize != 0):
+            spans = arrays.values
+        if np.any(bad := spans.sizes % self._dtype.itemsize != 0):
             at = int(np.argmax(bad))
             raise InputError(
-                f"{shard.stored.path}: sample {at} has {places.sizes[at]} bytes, no whole number of "
+                f"{shard.stored.path}: sample {at} has {spans.sizes[at]} bytes, no whole number of "
                 f"{self._dtype.name} ids: is --id-dtype right?"
             )
-        return places
+        return spans
 
 
 def read_mds_texts(path: AnyPath, column: str) -> Iterator[ShardTexts]:
@@ -249,7 +249,7 @@ def problems_of_mds(path: AnyPath) -> list[str]:
         try:
             raw = read_checked(shard)
             if shard.columns:
-                value_places(shard, raw, shard.columns[0].name)
+                value_spans(shard, raw, shard.columns[0].name)
         except InputError as error:
             problems.append(str(error))
     return problems
@@ -291,16 +291,16 @@ def _bytes_of_values(shard: Shard) -> int:
     return max(0, shard.raw.n_bytes - shard.header_bytes - 4 * shard.n_samples - shard.config_bytes)
 
 
-def _samples(places: Places, first: int, stop: int) -> Places:
-    return Places(places.raw, places.starts[first:stop], places.sizes[first:stop])
+def _samples(spans: Spans, first: int, stop: int) -> Spans:
+    return Spans(spans.raw, spans.starts[first:stop], spans.sizes[first:stop])
 
 
-def _copy_ids(shard: Shard, places: Places, dtype: np.dtype[Any], target: NDArray[Any]) -> None:
+def _copy_ids(shard: Shard, spans: Spans, dtype: np.dtype[Any], target: NDArray[Any]) -> None:
     """Writes ids to ``target``. Raises InputError where one is negative or beyond 32 bits."""
     if dtype.kind == "u" and dtype.itemsize == target.itemsize:
-        gather(places, target.view(np.uint8))
+        gather(spans, target.view(np.uint8))
         return
-    ids = gather(places).view(dtype)
+    ids = gather(spans).view(dtype)
     if ids.min(initial=0) < 0 or ids.max(initial=0) > _LARGEST_ID:
         raise InputError(f"{shard.stored.path}: holds ids that are negative or beyond 32 bits: is --id-dtype right?")
     target[:] = ids

@@ -52,8 +52,8 @@ def _snappy(stored: memoryview, n_bytes: int) -> Any:
 def _snappy_size(stored: memoryview) -> int:
     """The size in front of the data: seven bits a byte, the lowest first, the top bit set on all but the last."""
     size = 0
-    for place, byte in enumerate(stored[:5]):
-        size |= (byte & 0x7F) << 7 * place
+    for i, byte in enumerate(stored[:5]):
+        size |= (byte & 0x7F) << 7 * i
         if byte < 0x80:
             break
     return size

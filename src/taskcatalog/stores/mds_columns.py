@@ -27,7 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from taskcatalog.errors import InputError
-from taskcatalog.stores.mds_format import Places, Shard, read_integers, value_places
+from taskcatalog.stores.mds_format import Shard, Spans, read_integers, value_spans
 
 TEXTS = ("str", "json", "str_int", "str_float", "str_decimal")
 _TYPE_CODES = {
@@ -50,7 +50,7 @@ class NumberEncoding:
 class Arrays:
     """Arrays that each have their own shape, and may have their own type."""
 
-    values: Places
+    values: Spans
     """The bytes of their numbers."""
     type_codes: NDArray[np.uint8]
 
@@ -87,10 +87,10 @@ def read_texts(shard: Shard, raw: NDArray[np.uint8], name: str) -> pa.Array:
 
 def read_arrays(shard: Shard, raw: NDArray[np.uint8], name: str) -> Arrays:
     """A column of arrays that say their own shape. Raises InputError where one does not have the bytes for it."""
-    places, numbers = value_places(shard, raw, name), number_encoding(shard.column(name).encoding)
+    spans, numbers = value_spans(shard, raw, name), number_encoding(shard.column(name).encoding)
     assert numbers is not None
     assert numbers.shape is None
-    at, ends = places.starts.copy(), places.starts + places.sizes
+    at, ends = spans.starts.copy(), spans.starts + spans.sizes
     types = _type_codes(shard, raw, at, ends, numbers.dtype)
     if numbers.dtype is None:
         at += 1
@@ -102,10 +102,10 @@ def read_arrays(shard: Shard, raw: NDArray[np.uint8], name: str) -> Arrays:
     widths = np.array([_dtype(_TYPE_CODES.get(code, "uint8")).itemsize for code in range(max(_TYPE_CODES) + 1)])
     right = _sizes(raw, shapes, lengths) * widths[types].astype(np.uint64) == (ends - values).astype(np.uint64)
     _require(shard, right, "has an array whose shape and size do not fit together")
-    return Arrays(Places(raw, values, ends - values), types)
+    return Arrays(Spans(raw, values, ends - values), types)
 
 
-def number_places(shard: Shard, raw: NDArray[np.uint8], name: str) -> Places:
+def number_spans(shard: Shard, raw: NDArray[np.uint8], name: str) -> Spans:
     """Where the numbers of a column of one type and shape are. Raises InputError where they have another size."""
     column = shard.column(name)
     numbers = number_encoding(column.encoding)
@@ -118,25 +118,25 @@ def number_places(shard: Shard, raw: NDArray[np.uint8], name: str) -> Places:
             f"{shard.index}: says that {column.encoding} of the column {name!r} takes {column.size} bytes, "
             f"not {size}: the index is damaged"
         )
-    return value_places(shard, raw, name)
+    return value_spans(shard, raw, name)
 
 
-def gather(places: Places, target: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+def gather(spans: Spans, target: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """The bytes of all values, one after the other; into ``target`` if there is one, which must be as long."""
     if target is None:
-        target = np.empty(int(places.sizes.sum()), np.uint8)
-    assert len(target) == places.sizes.sum()
+        target = np.empty(int(spans.sizes.sum()), np.uint8)
+    assert len(target) == spans.sizes.sum()
     from taskcatalog.stores.kernels import copy_values
 
-    copy_values(places.raw, places.starts, places.sizes, target)
+    copy_values(spans.raw, spans.starts, spans.sizes, target)
     return target
 
 
 def _read_bytes(shard: Shard, raw: NDArray[np.uint8], name: str) -> pa.Array:
-    places = value_places(shard, raw, name)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(places.sizes)])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(gather(places))]
-    return pa.Array.from_buffers(pa.large_binary(), len(places.sizes), buffers)
+    spans = value_spans(shard, raw, name)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(spans.sizes)])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(gather(spans))]
+    return pa.Array.from_buffers(pa.large_binary(), len(spans.sizes), buffers)
 
 
 def _type_codes(

@@ -81,7 +81,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Places:
+class Spans:
     """Where the values of a column are: value i is ``raw[starts[i] : starts[i] + sizes[i]]``."""
 
     raw: NDArray[np.uint8]
@@ -130,7 +130,7 @@ def read_checked(shard: Shard) -> NDArray[np.uint8]:
     return raw
 
 
-def value_places(shard: Shard, raw: NDArray[np.uint8], name: str) -> Places:
+def value_spans(shard: Shard, raw: NDArray[np.uint8], name: str) -> Spans:
     """Where the values of one column are. Raises InputError where the shard's own sizes do not fit together."""
     wanted = shard.columns.index(shard.column(name))
     offsets = _sample_offsets(shard, raw)
@@ -149,14 +149,14 @@ def value_places(shard: Shard, raw: NDArray[np.uint8], name: str) -> Places:
             f"{shard.stored.path}: sample {at} has columns of {ends[at] - begins[at]} bytes in all, "
             f"its offsets say {offsets[at + 1] - begins[at]}: the shard is damaged"
         )
-    return Places(raw, starts + sum(sizes[:wanted], np.zeros(len(begins), np.int64)), sizes[wanted])
+    return Spans(raw, starts + sum(sizes[:wanted], np.zeros(len(begins), np.int64)), sizes[wanted])
 
 
-def read_integers(raw: NDArray[np.uint8], places: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+def read_integers(raw: NDArray[np.uint8], starts: NDArray[np.int64], width: int) -> NDArray[np.int64]:
     """Little-endian unsigned integers of ``width`` bytes, wherever they are; all must be within ``raw``."""
-    values = np.zeros(len(places), np.uint64)
+    values = np.zeros(len(starts), np.uint64)
     for i in range(width):
-        values |= raw[places + i].astype(np.uint64) << np.uint64(8 * i)
+        values |= raw[starts + i].astype(np.uint64) << np.uint64(8 * i)
     return values.astype(np.int64)
 
 

@@ -4,7 +4,7 @@ Two formats are read, both little-endian:
 
 - of memory-mapped datasets: ``MMIDIDX`` and two NULs, uint64 version 1, uint8 code of the ids' type, uint64
   number of items, uint64 number of entries of the document index; then int32 lengths of the items, int64
-  places of their first bytes, int64 document index; and, in multimodal sets, an int8 mode of each item.
+  pointers to their first bytes, int64 document index; and, in multimodal sets, an int8 mode of each item.
 - of older "lazy" and "cached" datasets: ``TNTIDX`` and two NULs, uint64 version 1, uint64 code, uint64 bytes
   of an id, uint64 number of items, uint64 number of sizes, uint64 number of entries of the document index;
   then, all int64, where each item's sizes begin, where each item begins in ids (both with one end more),
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from taskcatalog.errors import InputError
 from taskcatalog.storage import AnyPath, read_bytes, size_of
 from taskcatalog.stores.id_file import NumberFile
-from taskcatalog.stores.store import stretches
+from taskcatalog.stores.store import ranges
 
 _MAPPED, _LAZY = b"MMIDIDX\0\0", b"TNTIDX\0\0"
 _MAPPED_HEAD, _LAZY_HEAD = struct.Struct("<QBQQ"), struct.Struct("<QQQQQQ")
@@ -37,7 +37,7 @@ _FLOAT_CODES = (6, 7)
 _ITEMS_AT_ONCE = 1 << 21
 
 Items = Callable[[int, int], tuple[NDArray[np.int64], NDArray[np.int64]]]
-"""Lengths and places, in ids, of the items from one to another."""
+"""Lengths and pointers, in ids, of the items from one to another."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class MegatronIndex:
     """First item of each document, and one end more."""
 
     def batches(self) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-        """The number of the first item, lengths and places, for one batch of items after the other."""
-        for first, last in stretches(self.n_items, _ITEMS_AT_ONCE):
-            yield first, *self.items(first, last)
+        """The number of the first item, lengths and pointers, for one batch of items after the other."""
+        for start, stop in ranges(self.n_items, _ITEMS_AT_ONCE):
+            yield start, *self.items(start, stop)
 
     @cached_property
     def bounds(self) -> NDArray[np.int64]:
@@ -116,9 +116,9 @@ def check_items(index: MegatronIndex, n_ids: int) -> Survey:
     """Looks at all items. Raises InputError where one is not within the ``n_ids`` ids of the ``.bin``, or does not
     begin where the one before it ends."""
     n_tokens, shortest, longest = 0, None, None
-    for first, lengths, places in index.batches():
-        _check_within(index.path, first, lengths, places, n_ids)
-        _check_order(index.path, first, n_tokens + np.cumsum(lengths) - lengths, places)
+    for first, lengths, pointers in index.batches():
+        _check_within(index.path, first, lengths, pointers, n_ids)
+        _check_order(index.path, first, n_tokens + np.cumsum(lengths) - lengths, pointers)
         n_tokens += int(lengths.sum())
         low, high = int(lengths.min()), int(lengths.max())
         shortest = low if shortest is None else min(shortest, low)
@@ -126,21 +126,23 @@ def check_items(index: MegatronIndex, n_ids: int) -> Survey:
     return Survey(n_tokens=n_tokens, item_length=longest if longest == shortest else None)
 
 
-def _check_within(path: AnyPath, first: int, lengths: NDArray[np.int64], places: NDArray[np.int64], n_ids: int) -> None:
-    bad = (lengths < 0) | (places < 0) | (places > n_ids - lengths)
+def _check_within(
+    path: AnyPath, first: int, lengths: NDArray[np.int64], pointers: NDArray[np.int64], n_ids: int
+) -> None:
+    bad = (lengths < 0) | (pointers < 0) | (pointers > n_ids - lengths)
     if np.any(bad):
         at = int(np.argmax(bad))
         raise InputError(
-            f"{path}: item {first + at} has {lengths[at]} ids from place {places[at]} on, and the .bin holds {n_ids}: "
+            f"{path}: item {first + at} has {lengths[at]} ids from id {pointers[at]} on, and the .bin holds {n_ids}: "
             "the .bin is cut off or the index is damaged"
         )
 
 
-def _check_order(path: AnyPath, first: int, begins: NDArray[np.int64], places: NDArray[np.int64]) -> None:
-    if not np.array_equal(begins, places):
-        at = int(np.argmax(begins != places))
+def _check_order(path: AnyPath, first: int, begins: NDArray[np.int64], pointers: NDArray[np.int64]) -> None:
+    if not np.array_equal(begins, pointers):
+        at = int(np.argmax(begins != pointers))
         raise InputError(
-            f"{path}: item {first + at} begins at id {places[at]} of the .bin, not at {begins[at]}, where the items "
+            f"{path}: item {first + at} begins at id {pointers[at]} of the .bin, not at {begins[at]}, where the items "
             "before it end: only items that lie one after the other are read: write both files anew in that order"
         )
 
@@ -149,23 +151,23 @@ def _mapped_index(path: AnyPath, size: int, head: tuple[int, ...]) -> MegatronIn
     version, code, n_items, n_documents = head
     dtype = _dtype_of(path, version, code)
     start = len(_MAPPED) + _MAPPED_HEAD.size
-    places_start = start + 4 * n_items
-    documents_start = places_start + 8 * n_items
+    pointers_start = start + 4 * n_items
+    documents_start = pointers_start + 8 * n_items
     end = documents_start + 8 * n_documents
     if size not in (end, end + n_items):
         raise _size_error(path, size, end, n_items, n_documents)
     lengths = NumberFile(path, "<i4", start, n_items)
-    bytes_places = NumberFile(path, "<i8", places_start, n_items)
+    byte_pointers = NumberFile(path, "<i8", pointers_start, n_items)
 
-    def items(first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        places, offsets = np.divmod(bytes_places.read(first, last), dtype.itemsize)
+    def items(first: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        pointers, offsets = np.divmod(byte_pointers.read(first, stop), dtype.itemsize)
         if np.any(offsets):
             at = int(np.argmax(offsets != 0))
             raise InputError(
-                f"{path}: item {first + at} begins within an id, at byte {bytes_places.read(first + at, last)[0]}: "
+                f"{path}: item {first + at} begins within an id, at byte {byte_pointers.read(first + at, stop)[0]}: "
                 "the index is damaged"
             )
-        return lengths.read(first, last).astype(np.int64), places
+        return lengths.read(first, stop).astype(np.int64), pointers
 
     return MegatronIndex(path, dtype, n_items, items, NumberFile(path, "<i8", documents_start, n_documents))
 
@@ -174,20 +176,20 @@ def _lazy_index(path: AnyPath, size: int, head: tuple[int, ...]) -> MegatronInde
     version, code, id_bytes, n_items, n_sizes, n_documents = head
     dtype = _dtype_of(path, version, code)
     start = len(_LAZY) + _LAZY_HEAD.size
-    places_start = start + 8 * (n_items + 1)
-    documents_start = places_start + 8 * (n_items + 1 + n_sizes)
+    pointers_start = start + 8 * (n_items + 1)
+    documents_start = pointers_start + 8 * (n_items + 1 + n_sizes)
     end = documents_start + 8 * n_documents
     if size != end:
         raise _size_error(path, size, end, n_items, n_documents)
     if id_bytes != dtype.itemsize:
         raise InputError(f"{path}: says that a {dtype.name} has {id_bytes} bytes: the index is damaged")
     dimensions = NumberFile(path, "<i8", start, n_items + 1)
-    bounds = NumberFile(path, "<i8", places_start, n_items + 1)
+    bounds = NumberFile(path, "<i8", pointers_start, n_items + 1)
 
-    def items(first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        if not np.array_equal(dimensions.read(first, last + 1), np.arange(first, last + 1)):
-            raise InputError(f"{path}: an item from {first} to {last} is no row of ids: it has not one dimension")
-        found = bounds.read(first, last + 1)
+    def items(first: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if not np.array_equal(dimensions.read(first, stop + 1), np.arange(first, stop + 1)):
+            raise InputError(f"{path}: an item from {first} to {stop} is no row of ids: it has not one dimension")
+        found = bounds.read(first, stop + 1)
         return np.diff(found), found[:-1]
 
     return MegatronIndex(path, dtype, n_items, items, NumberFile(path, "<i8", documents_start, n_documents))

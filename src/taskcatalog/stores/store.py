@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,8 @@ from taskcatalog.storage import AnyPath, stamp_of
 from taskcatalog.stores.document import Document
 from taskcatalog.stores.id_file import side_by_side
 from taskcatalog.stores.identity import StoreIdentity
+from taskcatalog.stores.options import StoreOptions
 from taskcatalog.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from taskcatalog.stores.format import StoreOptions
 
 
 @dataclass(frozen=True)
@@ -59,12 +57,12 @@ class Store(Protocol):
 
 
 class OpenedStore(Store, Protocol):
-    """A store that was opened from its files: a place in it leads back to where it comes from.
+    """A store that was opened from its files: a token of it leads back to where it comes from.
 
     Stages take it in place of the path of one.
     """
 
-    options: "StoreOptions"
+    options: StoreOptions
     """What it was opened with."""
 
     def sequence_at(self, token: int) -> tuple[int, int]:
@@ -117,10 +115,10 @@ def starts_after(tokens: NDArray[Any], end_of_text: int | None) -> NDArray[np.in
     return None if end_of_text is None else np.flatnonzero(tokens == end_of_text) + 1
 
 
-def stretches(n_sequences: int, at_once: int) -> Iterator[tuple[int, int]]:
-    """``range(n_sequences)`` in stretches of ``at_once``."""
-    for start in range(0, n_sequences, at_once):
-        yield start, min(start + at_once, n_sequences)
+def ranges(n: int, at_once: int) -> Iterator[tuple[int, int]]:
+    """The numbers below ``n`` in ranges of ``at_once``: where each starts, and where it stops."""
+    for start in range(0, n, at_once):
+        yield start, min(start + at_once, n)
 
 
 def check_ids(store: Store, sequences: Sequences, first_sequence: int) -> None:
@@ -129,8 +127,8 @@ def check_ids(store: Store, sequences: Sequences, first_sequence: int) -> None:
     if len(sequences.tokens) and int(sequences.tokens.max()) >= limit:
         at = int(np.argmax(sequences.tokens >= limit))
         sequence = int(np.searchsorted(sequences.ends, at, side="right"))
-        place = at - (int(sequences.ends[sequence - 1]) if sequence else 0)
+        token = at - (int(sequences.ends[sequence - 1]) if sequence else 0)
         raise InputError(
-            f"{store.path}: sequence {first_sequence + sequence}, token {place}: id {sequences.tokens[at]} is beyond "
+            f"{store.path}: sequence {first_sequence + sequence}, token {token}: id {sequences.tokens[at]} is beyond "
             f"the vocabulary of {limit} ids: is this the store's tokenizer, and is --id-dtype right?"
         )

@@ -12,7 +12,7 @@ from taskcatalog.stores.document import Document, UnknownDocumentError, between_
 from taskcatalog.stores.fingerprint import fingerprint_of_files
 from taskcatalog.stores.format import StoreOptions
 from taskcatalog.stores.identity import StoreIdentity
-from taskcatalog.stores.store import Sequences, stamp_of_files, starts_after, stretches, uniform_ends
+from taskcatalog.stores.store import Sequences, ranges, stamp_of_files, starts_after, uniform_ends
 from taskcatalog.vocabulary import Vocabulary
 
 DEFAULT_SEQUENCE_LENGTH = 2_048
@@ -49,7 +49,7 @@ class StreamStore:
     ) -> None:
         """The first ``n_tokens`` of ``ids``, in sequences of 2,048 if no length is given.
 
-        ``files`` and their ``layout`` name the corpus. ``document_starts`` gives places in the stream,
+        ``files`` and their ``layout`` name the corpus. ``document_starts`` gives tokens of the stream,
         ascending, or None where only end-of-text ids tell them.
         """
         self.path = path
@@ -79,13 +79,13 @@ class StreamStore:
         return -(-self.n_tokens // self._sequence_length)
 
     def read(self, start: int, stop: int) -> Sequences:
-        first, last = (min(i * self._sequence_length, self.n_tokens) for i in (start, stop))
-        tokens = self._ids.read(first, last)
+        begin, end = (min(i * self._sequence_length, self.n_tokens) for i in (start, stop))
+        tokens = self._ids.read(begin, end)
         starts = self._document_starts
         if starts is None:
             inside = starts_after(tokens, self.vocabulary.end_of_text if self.vocabulary else None)
         else:
-            inside = starts[np.searchsorted(starts, first) : np.searchsorted(starts, last)] - first
+            inside = starts[np.searchsorted(starts, begin) : np.searchsorted(starts, end)] - begin
         return Sequences(tokens, uniform_ends(len(tokens), self._sequence_length), inside)
 
     def sequence_at(self, token: int) -> tuple[int, int]:
@@ -116,5 +116,5 @@ def largest_vocabulary(ids: Ids, n_tokens: int) -> int:
     """Without a tokenizer: all that 8 or 16 bits can say, or what occurs among ids of more."""
     if ids.dtype.itemsize <= 2:
         return int(np.iinfo(ids.dtype).max) + 1
-    largest = (int(ids.read(a, b).max(initial=0)) for a, b in stretches(n_tokens, _IDS_AT_ONCE))
+    largest = (int(ids.read(a, b).max(initial=0)) for a, b in ranges(n_tokens, _IDS_AT_ONCE))
     return 1 + max(largest, default=0)

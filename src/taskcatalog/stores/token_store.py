@@ -116,11 +116,11 @@ class TokenStore:
 
     def read(self, start: int, stop: int) -> Sequences:
         length = self.identity.sequence_length
-        first, last = start * length, min(stop * length, self.n_tokens)
-        begin, end = np.searchsorted(self._ids.ends, [first, max(first, last - 1)], side="right")
-        for part in self._parts_of_ids[begin : end + 1]:
+        first, end = start * length, min(stop * length, self.n_tokens)
+        in_part, to_part = np.searchsorted(self._ids.ends, [first, max(first, end - 1)], side="right")
+        for part in self._parts_of_ids[in_part : to_part + 1]:
             part.check_content()
-        return Sequences(self._ids.read(first, last), uniform_ends(last - first, length), self._starts(first, last))
+        return Sequences(self._ids.read(first, end), uniform_ends(end - first, length), self._starts(first, end))
 
     def sequence_at(self, token: int) -> tuple[int, int]:
         check_token(self.path, token, self.n_tokens)
@@ -155,20 +155,20 @@ class TokenStore:
         """How many documents there are before those of each part."""
         return [0, *accumulate(side_by_side(_rows_of_index, self._indexes))]
 
-    def _starts(self, first: int, last: int) -> NDArray[np.int64] | None:
-        """Places, counted from ``first``, where a document begins."""
+    def _starts(self, first: int, stop: int) -> NDArray[np.int64] | None:
+        """The tokens, counted from ``first``, where a document begins."""
         found = [np.zeros(0, np.int64)]
-        for part, begin in self._parts(first, last):
+        for part, begin in self._parts(first, stop):
             starts = self._starts_of_part(part)
-            start, length = _within(starts, first - begin, last - begin)
+            start, length = _within(starts, first - begin, stop - begin)
             found.append(starts[start : start + length] + (begin - first))
         return np.concatenate(found)
 
-    def _parts(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+    def _parts(self, first: int, stop: int) -> Iterator[tuple[int, int]]:
         """Number and first token of each part that may have documents that begin there."""
         for part in range(int(np.searchsorted(self._ids.ends, first)), len(self._indexes)):
             begin = int(self._ids.ends[part - 1]) if part else 0
-            if begin >= last:
+            if begin >= stop:
                 return
             yield part, begin
 
@@ -205,9 +205,9 @@ def _rows_of_index(file: AnyPath) -> int:
         raise InputError(f"{file}: cannot be read ({error}): {_REMEDY}") from error
 
 
-def _within(starts: NDArray[np.int64], first: int, last: int) -> tuple[int, int]:
-    """Where the starts that are ``first`` or more and less than ``last`` begin, and how many they are."""
-    begin, end = np.searchsorted(starts, [first, last])
+def _within(starts: NDArray[np.int64], first: int, stop: int) -> tuple[int, int]:
+    """Where the starts that are ``first`` or more and less than ``stop`` begin, and how many they are."""
+    begin, end = np.searchsorted(starts, [first, stop])
     return int(begin), int(end - begin)
 
 

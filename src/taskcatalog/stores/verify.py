@@ -31,7 +31,7 @@ def verify_store(path: AnyPath, options: StoreOptions | None = None) -> list[str
         return problems
     store = open_store(path, options)
     try:
-        for _ in SequenceRange(store, 0, store.n_sequences).read():
+        for _ in SequenceRange(0, store.n_sequences).read_in_turn(store):
             pass  # reading looks at all
     except InputError as error:
         return [str(error)]

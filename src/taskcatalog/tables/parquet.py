@@ -74,15 +74,15 @@ def numpy_column(table: pa.Table, name: str) -> NDArray[Any]:
 
 def text_array(texts: Sequence[str | None]) -> pa.DictionaryArray:
     """Texts of which many are the same, as a column."""
-    places: dict[str | None, int] = {}
-    indices = np.array([places.setdefault(text, len(places)) for text in texts], np.int32)
-    if None in places:
-        null = places.pop(None)
+    index_of: dict[str | None, int] = {}
+    indices = np.array([index_of.setdefault(text, len(index_of)) for text in texts], np.int32)
+    if None in index_of:
+        null = index_of.pop(None)
         valid = indices != null
         indices -= indices > null
     else:
         valid = np.ones(len(indices), bool)
-    words = arrow_column([text for text in places if text is not None], pa.string())
+    words = arrow_column([text for text in index_of if text is not None], pa.string())
     mask = pa.py_buffer(np.packbits(valid, bitorder="little"))
     return pa.DictionaryArray.from_arrays(
         pa.Array.from_buffers(pa.int32(), len(indices), [mask, pa.py_buffer(indices)]), words

@@ -58,8 +58,8 @@ def _command(length: int, options: str = "") -> str:
 
 def scan(length: int) -> Table:
     """The tasks among the prompts of ``length`` tokens."""
-    columns = (*_texts(), *_places(), _COUNT, *_IN_CORPUS, *declared.MEASURES, *_after())
-    places = {name: place for place, name in enumerate(_FIRST)}
+    columns = (*_texts(), *_positions(), _COUNT, *_IN_CORPUS, *declared.MEASURES, *_after())
+    order = {name: i for i, name in enumerate(_FIRST)}
     return Table(
         name=scan_table(length),
         about=f"""
@@ -72,7 +72,7 @@ plays no part. Distributions are over the model's whole output width.
 occurrence. Where a store is not ours, a document is taken to begin after each end-of-text id. Texts are null where
 the corpus came without a tokenizer.
 """,
-        columns=tuple(sorted(columns, key=lambda column: places.get(column.name, len(places)))),
+        columns=tuple(sorted(columns, key=lambda column: order.get(column.name, len(order)))),
         stage="scan",
         folder=f"{scan_table(length)}/LABEL",
         files=("tasks.parquet",),
@@ -137,7 +137,7 @@ def _texts() -> list[Column]:
     return [_TEXT, *(replace(text, name=name, meaning=meaning) for name, meaning in meanings.items())]
 
 
-def _places() -> list[Column]:
+def _positions() -> list[Column]:
     return [
         _LONG_IDS,
         Column(name="context_ids", type="ids", meaning="the ids of `context`", source=ORIGINAL),

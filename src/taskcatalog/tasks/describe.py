@@ -1,4 +1,4 @@
-"""Accepted prompts to the scan's table: texts, contexts and places."""
+"""Accepted prompts to the scan's table: texts, contexts and positions."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from taskcatalog.counting.occurrences import count_occurrences
 from taskcatalog.lm.model import ModelName
 from taskcatalog.runs.progress import note
 from taskcatalog.sizes import worker_count
+from taskcatalog.stores.sequence_range import SequenceRange
 from taskcatalog.stores.store import Sequences, Store
 from taskcatalog.tables import scans
 from taskcatalog.tables.parquet import table_writer
@@ -35,16 +36,16 @@ def write_tasks(
     """Writes the table of accepted prompts by ``p_long`` descending, of equals by ids; returns its rows.
 
     The store is read twice from front to back: to count the prompts in all of it, unless that has too many times the
-    ``n_scanned`` tokens, and for what is around them, as they are taken in the order of their places.
+    ``n_scanned`` tokens, and for what is around them, as they are taken in the order of their positions.
     """
     schema = scans.scan(prompt_length).schema(store.identity.id_dtype)
     described = work / "described.parquet"
     reader = _SequenceReader(store)
-    by_place = f"SELECT * FROM {parquet_files(accepted)} ORDER BY place"
-    in_corpus = _in_corpus(by_place, store, prompt_length + 1, n_scanned, memory, work)
+    by_position = f"SELECT * FROM {parquet_files(accepted)} ORDER BY position"
+    in_corpus = _in_corpus(by_position, store, prompt_length + 1, n_scanned, memory, work)
     n_described = 0
     with table_writer(described, schema) as writer:
-        for table in sorted_batches(by_place, memory, work / "by-place.sort", rows=_TASKS_AT_ONCE):
+        for table in sorted_batches(by_position, memory, work / "by-position.sort", rows=_TASKS_AT_ONCE):
             counted = in_corpus.slice(n_described, len(table))
             n_described += len(table)
             writer.write(_described(table, reader, model) | {name: counted[name] for name in counted.schema.names})
@@ -52,16 +53,16 @@ def write_tasks(
     return write_sorted(query, schema, out, memory, work / "by-p.sort").n_rows
 
 
-def _in_corpus(by_place: str, store: Store, length: int, n_scanned: int, memory: int, work: Path) -> pa.RecordBatch:
+def _in_corpus(by_position: str, store: Store, length: int, n_scanned: int, memory: int, work: Path) -> pa.RecordBatch:
     """Occurrences and documents of each accepted prompt in all of the store, in the order of the query."""
-    batches = sorted_batches(f"SELECT long_ids FROM ({by_place})", memory, work / "by-place.sort")
+    batches = sorted_batches(f"SELECT long_ids FROM ({by_position})", memory, work / "by-position.sort")
     ids = [np.zeros(0, store.identity.id_dtype)]
     ids += [table["long_ids"].combine_chunks().flatten().to_numpy() for table in batches]
     lengths = np.full(sum(map(len, ids)) // length, length, np.int64)
     counts = documents = pa.nulls(len(lengths), pa.uint64())
     if store.n_tokens <= MOST_CORPUS * n_scanned:
         workers = worker_count(None)
-        found = count_occurrences(store, np.concatenate(ids), lengths, places=1, workers=workers, memory=memory)
+        found = count_occurrences(store, np.concatenate(ids), lengths, positions=1, workers=workers, memory=memory)
         counts = pa.array(found.counts)
         documents = documents if found.documents is None else pa.array(found.documents)
     elif len(lengths):
@@ -76,8 +77,8 @@ def task_id(label: str, long_ids: list[int]) -> str:
 
 def _described(table: pa.Table, reader: "_SequenceReader", model: ModelName) -> dict[str, Any]:
     long_ids = table["long_ids"].to_pylist()
-    places = table["place"].to_numpy()
-    sequences, starts = places >> np.uint64(32), (places & np.uint64(2**32 - 1)).astype(np.int64)
+    positions = table["position"].to_numpy()
+    sequences, starts = positions >> np.uint64(32), (positions & np.uint64(2**32 - 1)).astype(np.int64)
     seen = [
         reader.surroundings(int(sequence), start, len(ids))
         for sequence, start, ids in zip(sequences, starts.tolist(), long_ids, strict=True)
@@ -103,7 +104,7 @@ def _described(table: pa.Table, reader: "_SequenceReader", model: ModelName) -> 
         "true_next_id": [item.next_id for item in seen],
         "crosses_document": [item.crosses_document for item in seen],
     }
-    same = [name for name in table.column_names if name != "place"]
+    same = [name for name in table.column_names if name != "position"]
     return columns | {name: table[name].combine_chunks() for name in same}
 
 
@@ -115,17 +116,17 @@ class _Surroundings:
 
 
 class _SequenceReader:
-    """Looks at places in the store, in ascending order, keeping one stretch of sequences in memory."""
+    """Looks at positions in the store, in ascending order, keeping one range of sequences in memory."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._first = self._last = 0
+        self._range = SequenceRange(0, 0)
         self._sequences: Sequences | None = None
 
     def surroundings(self, sequence: int, start: int, length: int) -> _Surroundings:
         """What is around the long prompt of ``length`` tokens that begins at ``start`` in this sequence."""
-        held = self._stretch(sequence)
-        i = sequence - self._first
+        held = self._read(sequence)
+        i = sequence - self._range.start
         begin, end = (int(held.ends[i - 1]) if i else 0), int(held.ends[i])
         first, after = begin + start, begin + start + length
         context = held.tokens[max(begin, first + 1 - CONTEXT) : min(end, after + CONTEXT)]
@@ -134,11 +135,9 @@ class _SequenceReader:
             crosses = bool(np.searchsorted(starts, first, "right") < np.searchsorted(starts, after, "left"))
         return _Surroundings(context.tolist(), int(held.tokens[after]) if after < end else None, crosses)
 
-    def _stretch(self, sequence: int) -> Sequences:
-        if self._sequences is None or not self._first <= sequence < self._last:
-            self._first = sequence
-            self._last = min(
-                sequence + max(1, _TOKENS_AT_ONCE // self.store.identity.sequence_length), self.store.n_sequences
-            )
-            self._sequences = self.store.read(self._first, self._last)
+    def _read(self, sequence: int) -> Sequences:
+        if self._sequences is None or not self._range.start <= sequence < self._range.stop:
+            at_once = max(1, _TOKENS_AT_ONCE // self.store.identity.sequence_length)
+            self._range = SequenceRange(sequence, min(sequence + at_once, self.store.n_sequences))
+            self._sequences = self.store.read(self._range.start, self._range.stop)
         return self._sequences

@@ -33,8 +33,8 @@ from taskcatalog.tables import ngrams, registry
 from taskcatalog.tables.names import id_columns, top_table
 from taskcatalog.tables.parquet import list_array, table_writer
 from taskcatalog.tables.sorting import parquet_files, write_sorted
-from taskcatalog.tasks.asking import Asker, AskJob, ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
+from taskcatalog.tasks.on_devices import DeviceModel, ModelJob, run_on_devices
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
 
 STAGE = Stage("predict", registry.files_of("predict"))
@@ -56,14 +56,14 @@ class _Predicted(Facts):
     not_finite: int
 
 
-class _Predictor(Asker):
+class _Predictor(DeviceModel):
     @cached_property
-    def model(self) -> LanguageModel:
+    def loaded(self) -> LanguageModel:
         return self.found.load(device=self.device)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _PredictJob(AskJob[_Predictor]):
+class _PredictJob(ModelJob[_Predictor]):
     """One row group of sorted n-grams."""
 
     folder: Path
@@ -71,16 +71,16 @@ class _PredictJob(AskJob[_Predictor]):
     row_group: int
     n: int
 
-    def ask(self, asker: _Predictor) -> Iterator[int | Part]:
-        model, name = asker.model, asker.model.name
+    def run_with(self, model: _Predictor) -> Iterator[int | Part]:
+        loaded, name = model.loaded, model.loaded.name
         grams = ids_of(read_part(self.prompts, self.row_group), self.n)
-        completions = torch.from_numpy(grams[:, -1].astype(np.int64)).to(model.device)
-        pieces = []
-        for rows, hidden in PromptRunner(model, self.n - 1).stretches(grams[:, :-1]):
-            pieces.append(answers(model, hidden, completions[rows]))
+        completions = torch.from_numpy(grams[:, -1].astype(np.int64)).to(loaded.device)
+        batches = []
+        for rows, hidden in PromptRunner(loaded, self.n - 1).batches(grams[:, :-1]):
+            batches.append(answers(loaded, hidden, completions[rows]))
             yield len(hidden)
         columns = {
-            field.name: np.concatenate([getattr(piece, field.name).cpu().numpy() for piece in pieces])
+            field.name: np.concatenate([getattr(batch, field.name).cpu().numpy() for batch in batches])
             for field in fields(Answer)
         }
         finite = np.logical_and.reduce([np.isfinite(values) for values in columns.values()])
@@ -132,10 +132,10 @@ def predict(
     if revision is not None and revisions:
         raise SettingsError(f"revision {revision!r} and revisions {', '.join(revisions)}: give one or the other")
     series: list[str | None] = [*revisions] or [revision]
-    asked = [(name, one) for name in names for one in series]
-    if label is not None and len(asked) > 1:
-        raise SettingsError(f"label {label!r} is for one model, and {len(asked)} were given")
-    found = [find_model(name, revision=one, device=device, dtype=dtype, label=label) for name, one in asked]
+    revised = [(name, one) for name in names for one in series]
+    if label is not None and len(revised) > 1:
+        raise SettingsError(f"label {label!r} is for one model, and {len(revised)} were given")
+    found = [find_model(name, revision=one, device=device, dtype=dtype, label=label) for name, one in revised]
     labels = [model.name.label for model in found]
     if len({label.lower() for label in labels}) < len(labels):
         raise SettingsError(f"two models would have the same label ({', '.join(labels)}): predict them one by one")
@@ -198,11 +198,11 @@ def _predict_one(
     with Ledger.begin(*_run_of(folder, name, tops), force=force) as ledger:
         if not ledger.complete:
             predictor = _Predictor(found)
-            _check_tops(tops, predictor.model)
+            _check_tops(tops, predictor.loaded)
             jobs = _jobs(ledger, predictor, tops, id_dtype, memory)
             total = sum(pq.read_metadata(path).num_rows for path in tops.values())
             work = Work(description=f"predict {name.label}", unit="prompts", total=total)
-            ask_everywhere(ledger, jobs, predictor, pool, work)
+            run_on_devices(ledger, jobs, predictor, pool, work)
             parts = ledger.facts_of(_Predicted).values()
             predictions, not_finite = sum(part.predictions for part in parts), sum(part.not_finite for part in parts)
             ledger.finish({"predictions": predictions, "not_finite": not_finite})
@@ -249,7 +249,7 @@ def _jobs(
             write_sorted(query, schema, prompts, memory, spill, PROMPTS_PER_PART)
             ledger.finish_part(name, finished(ledger.folder, [prompts], Facts()))
         jobs += [
-            _PredictJob(name=f"{n}-{i:05d}", asker=predictor, folder=ledger.folder, prompts=prompts, row_group=i, n=n)
+            _PredictJob(name=f"{n}-{i:05d}", model=predictor, folder=ledger.folder, prompts=prompts, row_group=i, n=n)
             for i in range(n_parts(prompts))
         ]
     return jobs

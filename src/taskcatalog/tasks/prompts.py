@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from taskcatalog.ids import packed
 from taskcatalog.tables.names import id_columns
 from taskcatalog.tables.parquet import numpy_column
 
@@ -28,27 +29,16 @@ class DistinctRows:
 
 
 def distinct_rows(rows: NDArray[Any], bits: int) -> DistinctRows:
-    """Sorts rows of ids, each below ``2**bits``, as numbers of 64 bits that hold several ids."""
-    keys = _packed(rows, bits)
-    order = np.lexsort(keys[::-1])  # stable: of equal rows the first comes first
+    """Sorts rows of ids, each below ``2**bits``, as numbers that hold several ids."""
+    words = packed(rows, bits)
+    order = np.lexsort(words[::-1])  # stable: of equal rows the first comes first
     is_new = np.ones(len(rows), np.bool_)
-    is_new[1:] = np.logical_or.reduce([key[order[1:]] != key[order[:-1]] for key in keys])
+    is_new[1:] = np.logical_or.reduce([word[order[1:]] != word[order[:-1]] for word in words])
     starts = np.flatnonzero(is_new)
     first = order[starts]
     inverse = np.empty(len(rows), np.int64)
     inverse[order] = np.cumsum(is_new) - 1
     return DistinctRows(rows[first], np.diff(starts, append=len(rows)), first, inverse)
-
-
-def _packed(rows: NDArray[Any], bits: int) -> list[NDArray[np.uint64]]:
-    per_key = 64 // bits
-    keys = []
-    for start in range(0, rows.shape[1], per_key):
-        key = np.zeros(len(rows), np.uint64)
-        for column in rows.T[start : start + per_key]:
-            key = (key << np.uint64(bits)) | column.astype(np.uint64)
-        keys.append(key)
-    return keys
 
 
 def n_parts(prompts: Path) -> int:

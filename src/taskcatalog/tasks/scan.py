@@ -9,6 +9,7 @@ from typing import Annotated
 from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.catalog.made import Made
 from taskcatalog.errors import InputError, SettingsError
+from taskcatalog.ids import bits_of
 from taskcatalog.lm.load import Dtype, FoundModel, find_model
 from taskcatalog.lm.model import LanguageModel, ModelName
 from taskcatalog.lm.needs import Needs, needs
@@ -24,15 +25,16 @@ from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, give
 from taskcatalog.sizes import Size, memory_budget, sufficient_budget
 from taskcatalog.storage import locate_here
 from taskcatalog.stores.open_store import AnyStore, StoreOptions, open_store
-from taskcatalog.stores.place import StorePlace
-from taskcatalog.stores.store import Store, stretches, unchanged
+from taskcatalog.stores.reference import StoreReference
+from taskcatalog.stores.sequence_range import SequenceRange
+from taskcatalog.stores.store import Store, ranges, unchanged
 from taskcatalog.tables import registry
 from taskcatalog.tables.measures import Divergence
 from taskcatalog.tables.names import MAX_PROMPT_LENGTH, MEASURES
-from taskcatalog.tasks.asking import ask_everywhere
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.collect import Collected, collect_jobs, merge_collected, prompts_schema
 from taskcatalog.tasks.describe import write_tasks
+from taskcatalog.tasks.on_devices import run_on_devices
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, n_parts
 from taskcatalog.tasks.score import Scored, ScoreJob, Scorer, Thresholds
 
@@ -138,26 +140,39 @@ def scan(
     inputs = {"store": source.identity.fingerprint}
     name = found.name
     decided = asdict(settings) | {"label": name.label, "revision": name.revision, "dtype": name.dtype}
-    place = folder.scan(settings.prompt_length, found.name.label)
+    scan_folder = folder.scan(settings.prompt_length, found.name.label)
     needed = scan_needs(found, settings)
-    least = 0 if Ledger.is_done(place, STAGE, inputs, decided) else needed.least
+    least = 0 if Ledger.is_done(scan_folder, STAGE, inputs, decided) else needed.least
     budget = sufficient_budget(memory, least, f"scanning with model {found.name.label}")
-    with Ledger.begin(place, STAGE, inputs, decided, stamp=source.stamp, force=force) as ledger:
+    with Ledger.begin(scan_folder, STAGE, inputs, decided, stamp=source.stamp, force=force) as ledger:
         if not ledger.complete:
             scorer = _scorer(source, settings, found, bos_id)
-            _advise_on_tokens(source, settings)
-            check_length(settings.prompt_length + 1 + settings.bos, scorer.asker.model)
-            corpus = StorePlace.of(source, store, options)
-            with unchanged(source):
-                _check_store(source, *sequences, scorer.asker.model)
-                _collect(ledger, corpus, settings, budget - needed.held, pool or Inline())
-                _score(ledger, scorer, settings, pool)
-                _describe(ledger, source, found.name, budget - needed.held)
+            reference = StoreReference.of(source, store, options)
+            _fill(ledger, reference, sequences, scorer, settings, budget - needed.held, pool)
             folder.prepare(source.identity, source.vocabulary)
             ledger.finish(_facts(ledger))
         folder.remember_store(source.path, source.options)
     facts, seconds = ledger.facts, time.perf_counter() - started
-    return ScanResult(folder=folder.path, rows={place.parent.name: facts["tasks"]}, seconds=seconds, **facts)
+    return ScanResult(folder=folder.path, rows={ledger.folder.parent.name: facts["tasks"]}, seconds=seconds, **facts)
+
+
+def _fill(
+    ledger: Ledger,
+    reference: StoreReference,
+    sequences: SequenceRange,
+    scorer: Scorer,
+    settings: ScanSettings,
+    memory: int,
+    pool: Pool | None,
+) -> None:
+    store, model = reference.store, scorer.prompt_model.model
+    _advise_on_tokens(store, settings)
+    check_length(settings.prompt_length + 1 + settings.bos, model)
+    with unchanged(store):
+        _check_store(store, sequences, model)
+        _collect(ledger, reference, sequences, settings, memory, pool or Inline())
+        _score(ledger, scorer, settings, pool)
+        _describe(ledger, store, scorer.found.name, memory)
 
 
 def scan_needs(found: FoundModel, settings: ScanSettings) -> Needs:
@@ -166,14 +181,15 @@ def scan_needs(found: FoundModel, settings: ScanSettings) -> Needs:
     return needs(found.config, found.devices, dtypes, lengths, n_states=2 * PROMPTS_PER_PART)
 
 
-def _sequences(store: Store, settings: ScanSettings) -> tuple[int, int]:
-    """The first sequence to scan, and the one after the last."""
+def _sequences(store: Store, settings: ScanSettings) -> SequenceRange:
+    """Those to scan."""
     first = settings.start // store.identity.sequence_length
     if first >= store.n_sequences:
         raise SettingsError(f"start is {settings.start}: {store.path} has {store.n_tokens} tokens")
     if settings.max_tokens is None:
-        return first, store.n_sequences
-    return first, min(first + max(1, settings.max_tokens // store.identity.sequence_length), store.n_sequences)
+        return SequenceRange(first, store.n_sequences)
+    wanted = max(1, settings.max_tokens // store.identity.sequence_length)
+    return SequenceRange(first, min(first + wanted, store.n_sequences))
 
 
 def _advise_on_tokens(store: Store, settings: ScanSettings) -> None:
@@ -190,8 +206,7 @@ def _scorer(store: Store, settings: ScanSettings, found: FoundModel, bos_id: int
         min_divergence=settings.min_divergence,
         divergence=settings.divergence,
     )
-    bits = max(1, (store.identity.vocabulary_size - 1).bit_length())
-    return Scorer(found, settings.prompt_length, bos_id, bits, thresholds)
+    return Scorer(found, settings.prompt_length, bos_id, bits_of(store.identity.vocabulary_size), thresholds)
 
 
 def _bos_id(found: FoundModel) -> int:
@@ -201,11 +216,11 @@ def _bos_id(found: FoundModel) -> int:
     return int(bos_id)
 
 
-def _check_store(store: Store, first: int, last: int, model: LanguageModel) -> None:
+def _check_store(store: Store, sequences: SequenceRange, model: LanguageModel) -> None:
     """Looks at all tokens before the first is run: a wrong model must not be found out after hours."""
     at_once = max(1, _TOKENS_CHECKED_AT_ONCE // store.identity.sequence_length)
-    for begin, end in stretches(last - first, at_once):
-        tokens = store.read(first + begin, first + end).tokens
+    for start, stop in ranges(sequences.stop - sequences.start, at_once):
+        tokens = store.read(sequences.start + start, sequences.start + stop).tokens
         check_ids_known(int(tokens.max(initial=0)), model, store.path)
 
 
@@ -215,15 +230,21 @@ def _advise_on_bos(store: Store, found: FoundModel) -> None:
         note(f"the tokenizer puts id {bos_id} in front of every text: --bos yes asks the model as it was trained")
 
 
-def _collect(ledger: Ledger, place: StorePlace, settings: ScanSettings, memory: int, pool: Pool) -> None:
-    store, length = place.store, settings.prompt_length + 1
-    first, last = _sequences(store, settings)
-    jobs = collect_jobs(place, first, last, length, ledger.folder)
-    # Of stretches of other sizes, as another version cut them.
+def _collect(
+    ledger: Ledger,
+    reference: StoreReference,
+    sequences: SequenceRange,
+    settings: ScanSettings,
+    memory: int,
+    pool: Pool,
+) -> None:
+    store, length = reference.store, settings.prompt_length + 1
+    jobs = collect_jobs(reference, sequences, length, ledger.folder)
+    # Of ranges of other sizes, as another version cut them.
     others = ledger.facts_of(Collected).keys() - {part_name(job.name, 0) for job in jobs}
     if others and "prompts" not in ledger.parts:
         ledger.forget(others)
-    n_tokens = min((last - first) * store.identity.sequence_length, store.n_tokens)
+    n_tokens = min((sequences.stop - sequences.start) * store.identity.sequence_length, store.n_tokens)
     run_jobs(ledger, jobs, pool, Work(description="collect", unit="tokens", total=n_tokens))
     if "prompts" not in ledger.parts:
         out, schema = _prompts_file(ledger), prompts_schema(length, store.identity.id_dtype)
@@ -236,7 +257,7 @@ def _score(ledger: Ledger, scorer: Scorer, settings: ScanSettings, pool: Pool | 
     jobs = [
         ScoreJob(
             name=f"score-{i:06d}",
-            asker=scorer,
+            model=scorer,
             folder=ledger.folder,
             prompts=prompts,
             row_group=i,
@@ -248,7 +269,7 @@ def _score(ledger: Ledger, scorer: Scorer, settings: ScanSettings, pool: Pool | 
     n_prompts = ledger.parts["prompts"].facts_as(_Merged).prompts
     n_windows = sum(part.windows for part in ledger.facts_of(Collected).values())
     work = Work(description="scan", unit="prompts", total=n_prompts, also=("windows", n_windows))
-    ask_everywhere(ledger, jobs, scorer, pool, work)
+    run_on_devices(ledger, jobs, scorer, pool, work)
 
 
 def _describe(ledger: Ledger, store: Store, model: ModelName, memory: int) -> None:

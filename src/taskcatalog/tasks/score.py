@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from taskcatalog.lm.forward import PromptRunner
-from taskcatalog.lm.measures import Asked, AskedInPieces, changes
+from taskcatalog.lm.measures import States, StatesInBatches, changes
 from taskcatalog.lm.model import LanguageModel
 from taskcatalog.runs.parts import Facts, Part, finished
 from taskcatalog.tables import measures as declared
@@ -26,7 +26,7 @@ from taskcatalog.tables import scans
 from taskcatalog.tables.measures import DIVERGENCE_MEASURE, Divergence
 from taskcatalog.tables.names import id_columns
 from taskcatalog.tables.parquet import list_array, table_writer, text_array
-from taskcatalog.tasks.asking import Asker, AskJob
+from taskcatalog.tasks.on_devices import DeviceModel, ModelJob
 from taskcatalog.tasks.prompts import distinct_rows, ids_of, n_parts, read_part
 
 T = TypeVar("T")
@@ -57,15 +57,15 @@ class Doubt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptAsker:
-    """A model, set up to be asked about prompts with and without their first token."""
+class PromptModel:
+    """A model, set up to run prompts with and without their first token."""
 
     model: LanguageModel
     short: PromptRunner
     long: PromptRunner
 
     @classmethod
-    def of(cls, model: LanguageModel, prompt_length: int, bos_id: int | None) -> "PromptAsker":
+    def of(cls, model: LanguageModel, prompt_length: int, bos_id: int | None) -> "PromptModel":
         return cls(
             model=model,
             short=PromptRunner(model, prompt_length, bos_id),
@@ -80,7 +80,7 @@ class PromptAsker:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """The measures of the prompts ``rows`` of those that were asked; each array is (len(rows),)."""
+    """The measures of the prompts ``rows`` of those that were run; each array is (len(rows),)."""
 
     rows: NDArray[np.int64]
     measures: dict[str, NDArray[Any]]
@@ -109,27 +109,26 @@ class Scores:
 
 
 def score(
-    asker: PromptAsker, prompts: NDArray[Any], bits: int, above_p: float
+    model: PromptModel, prompts: NDArray[Any], bits: int, above_p: float
 ) -> Generator[int, None, tuple[Scores, NDArray[np.int64]]]:
     """The measures of those sorted, distinct long prompts (rows, length) whose ``p_long`` is above ``above_p``, and
-    the rows whose ``p_long`` is not finite. Yields how many prompts were asked, on the way."""
-    model = asker.model
-    kept, places, not_finite = AskedInPieces(len(prompts)), [], []
-    for stretch, hidden in asker.long.stretches(prompts):
-        asked = Asked.of(model, hidden)
-        above = torch.nonzero(asked.best.p > above_p)[:, 0]
-        kept.add(asked.rows(above))
-        places.append(stretch.start + _numpy(above))
-        not_finite.append(stretch.start + np.flatnonzero(~_numpy(torch.isfinite(asked.best.p))))
+    the rows whose ``p_long`` is not finite. Yields how many prompts were run, on the way."""
+    kept, confident, not_finite = StatesInBatches(len(prompts)), [], []
+    for rows, hidden in model.long.batches(prompts):
+        states = States.of(model.model, hidden)
+        above = torch.nonzero(states.best.p > above_p)[:, 0]
+        kept.add(states.rows(above))
+        confident.append(rows.start + _numpy(above))
+        not_finite.append(rows.start + np.flatnonzero(~_numpy(torch.isfinite(states.best.p))))
         yield len(hidden)
-    longs, chosen = kept.joined(), np.concatenate(places)
+    longs, chosen = kept.joined(), np.concatenate(confident)
     # Long prompts with different first tokens share short ones.
     short = distinct_rows(prompts[chosen, 1:], bits)
-    kept = AskedInPieces(len(short.rows))
-    for _, hidden in asker.short.stretches(short.rows):
-        kept.add(Asked.of(model, hidden))
+    kept = StatesInBatches(len(short.rows))
+    for _, hidden in model.short.batches(short.rows):
+        kept.add(States.of(model.model, hidden))
     shorts = kept.joined()
-    change = changes(model, shorts, torch.from_numpy(short.inverse).to(model.device), longs)
+    change = changes(model.model, shorts, torch.from_numpy(short.inverse).to(model.model.device), longs)
     measures = {
         "short_max_id": _numpy(shorts.best.ids)[short.inverse].astype(np.int64),
         "long_max_id": _numpy(longs.best.ids).astype(np.int64),
@@ -142,11 +141,11 @@ def score(
 
 
 def measured_doubt(
-    asker: PromptAsker, in_float32: PromptAsker, prompts: NDArray[Any], bits: int, thresholds: Thresholds
+    model: PromptModel, in_float32: PromptModel, prompts: NDArray[Any], bits: int, thresholds: Thresholds
 ) -> Doubt:
     """What rounding does to a 16-bit model's answers to a sample of sorted, distinct long prompts (rows, length), and a
     margin."""
-    rounded, true = (_result(score(one, prompts, bits, -1.0))[0] for one in (asker, in_float32))
+    rounded, true = (_result(score(one, prompts, bits, -1.0))[0] for one in (model, in_float32))
     rounded, true = (scores.where(scores.finite()) for scores in (rounded, true))
     rounded, true = (one.where(np.isin(one.rows, other.rows)) for one, other in ((rounded, true), (true, rounded)))
     p = np.abs(rounded.p_long - true.p_long)
@@ -159,8 +158,8 @@ def measured_doubt(
 
 
 def score_exactly(
-    asker: PromptAsker,
-    in_float32: PromptAsker | None,
+    model: PromptModel,
+    in_float32: PromptModel | None,
     prompts: NDArray[Any],
     bits: int,
     thresholds: Thresholds,
@@ -168,13 +167,13 @@ def score_exactly(
     doubt: Doubt,
 ) -> Generator[int, None, tuple[Scores, NDArray[np.bool_], int]]:
     """The prompts that may be tasks, or ``everything``, which of them are accepted, and how many prompts were not
-    finite; ``in_float32`` asks again what a 16-bit model leaves in ``doubt``. Yields as ``score`` does."""
+    finite; ``in_float32`` runs again what a 16-bit model leaves in ``doubt``. Yields as ``score`` does."""
     floor = -1.0 if everything else thresholds.min_probability
     if in_float32 is None:
-        scores, not_finite = yield from score(asker, prompts, bits, floor)
+        scores, not_finite = yield from score(model, prompts, bits, floor)
         n_not_finite = len(not_finite)
     else:
-        scores, not_finite = yield from score(asker, prompts, bits, floor - doubt.p)
+        scores, not_finite = yield from score(model, prompts, bits, floor - doubt.p)
         above_p = scores.p_long - thresholds.min_probability
         above_divergence = scores.divergence(thresholds.divergence) - thresholds.min_divergence
         may_be_task = (above_p >= -doubt.p) & (above_divergence >= -doubt.divergence)
@@ -193,7 +192,9 @@ def score_exactly(
 
 
 @dataclass
-class Scorer(Asker):
+class Scorer(DeviceModel):
+    """Scores prompts: in the model's own type, and again in float32 what rounding leaves in doubt."""
+
     prompt_length: int
     bos_id: int | None
     bits: int
@@ -201,12 +202,12 @@ class Scorer(Asker):
     thresholds: Thresholds
 
     @cached_property
-    def asker(self) -> PromptAsker:
-        return self._asker(self.found.name.dtype)
+    def prompt_model(self) -> PromptModel:
+        return self._prompt_model(self.found.name.dtype)
 
     @cached_property
-    def in_float32(self) -> PromptAsker | None:
-        return None if self.found.name.dtype == "float32" else self._asker("float32")
+    def in_float32(self) -> PromptModel | None:
+        return None if self.found.name.dtype == "float32" else self._prompt_model("float32")
 
     @cached_property
     def _doubts(self) -> dict[Path, Doubt]:
@@ -224,11 +225,11 @@ class Scorer(Asker):
                 for ids in tables
             ]
             rows = np.concatenate(sample)
-            self._doubts[prompts] = measured_doubt(self.asker, self.in_float32, rows, self.bits, self.thresholds)
+            self._doubts[prompts] = measured_doubt(self.prompt_model, self.in_float32, rows, self.bits, self.thresholds)
         return self._doubts[prompts]
 
-    def _asker(self, dtype: str) -> PromptAsker:
-        return PromptAsker.of(self.found.load(dtype, self.device), self.prompt_length, self.bos_id)
+    def _prompt_model(self, dtype: str) -> PromptModel:
+        return PromptModel.of(self.found.load(dtype, self.device), self.prompt_length, self.bos_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +245,7 @@ class Scored(Facts):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreJob(AskJob[Scorer]):
+class ScoreJob(ModelJob[Scorer]):
     """One row group of the distinct prompts; the accepted ones go to ``out``, all of them to ``measures``."""
 
     folder: Path
@@ -253,29 +254,35 @@ class ScoreJob(AskJob[Scorer]):
     out: Path
     measures: Path | None
 
-    def ask(self, asker: Scorer) -> Iterator[int | Part]:
+    def run_with(self, model: Scorer) -> Iterator[int | Part]:
         table = read_part(self.prompts, self.row_group)
-        prompts = ids_of(table, asker.prompt_length + 1)
-        askers = [one for one in (asker.asker, asker.in_float32) if one is not None]
-        doubt = asker.doubt(self.prompts)
-        before = sum(one.n_positions for one in askers)
+        prompts = ids_of(table, model.prompt_length + 1)
+        models = [one for one in (model.prompt_model, model.in_float32) if one is not None]
+        doubt = model.doubt(self.prompts)
+        before = sum(one.n_positions for one in models)
         scores, is_accepted, n_not_finite = yield from score_exactly(
-            asker.asker, asker.in_float32, prompts, asker.bits, asker.thresholds, self.measures is not None, doubt
+            model.prompt_model,
+            model.in_float32,
+            prompts,
+            model.bits,
+            model.thresholds,
+            self.measures is not None,
+            doubt,
         )
         accepted = scores.where(is_accepted)
-        places = {name: table[name].to_numpy()[accepted.rows] for name in ("count", "place")}
+        occurrences = {name: table[name].to_numpy()[accepted.rows] for name in ("count", "position")}
         with table_writer(self.out, accepted_schema(prompts.dtype)) as writer:
-            writer.write({"long_ids": list_array(prompts[accepted.rows])} | places | accepted.measures)
+            writer.write({"long_ids": list_array(prompts[accepted.rows])} | occurrences | accepted.measures)
         files = [self.out]
         if self.measures is not None:
             rows = dict(zip(id_columns(prompts.shape[1]), prompts[scores.rows].T, strict=True))
             rows |= {"count": table["count"].to_numpy()[scores.rows]}
-            rows |= {"model": text_array([asker.found.name.label] * len(scores.rows))} | scores.measures
-            schema = scans.measures(asker.prompt_length).schema(prompts.dtype)
+            rows |= {"model": text_array([model.found.name.label] * len(scores.rows))} | scores.measures
+            schema = scans.measures(model.prompt_length).schema(prompts.dtype)
             with table_writer(self.measures, schema) as writer:
                 writer.write(rows)
             files.append(self.measures)
-        positions = sum(one.n_positions for one in askers) - before
+        positions = sum(one.n_positions for one in models) - before
         windows = int(table["count"].to_numpy().sum())
         facts = Scored(amount=len(prompts), not_finite=n_not_finite, positions=positions, windows=windows)
         yield finished(self.folder, files, facts)
@@ -297,7 +304,7 @@ def accepted_schema(ids: np.dtype[Any]) -> pa.Schema:
     return pa.schema(
         [
             pa.field("long_ids", id_list),
-            *(pa.field(name, pa.uint64()) for name in ("count", "place")),
+            *(pa.field(name, pa.uint64()) for name in ("count", "position")),
             *(measure.field(ids) for measure in declared.MEASURES),
         ]
     )

@@ -168,21 +168,21 @@ def make_encoder(vocabulary: Vocabulary, engine: Engine, threads: int = 1) -> En
 
 
 def choose_engine(
-    vocabulary: Vocabulary, asked: Literal["auto", "gigatoken", "tokenizers"], sample: Sequence[str]
+    vocabulary: Vocabulary, choice: Literal["auto", "gigatoken", "tokenizers"], sample: Sequence[str]
 ) -> tuple[Engine, str | None]:
     """The engine for a tokenizer and a corpus, and why it is not the fast one.
 
     Compares both on ``sample``, on odd texts, and on the tokenizer's own added tokens. Raises SettingsError
-    where ``asked`` insists on the fast one and it differs.
+    where ``choice`` insists on the fast one and it differs.
     """
-    if asked == "tokenizers":
+    if choice == "tokenizers":
         return "tokenizers", None
     added = vocabulary.added_tokens
     probes = [*_PROBES, *added, "".join(added), " ".join(added), "a" + "b\u0301".join(added)]
     try:
         FastEncoder(vocabulary).check([*probes, *sample])
     except EngineDiffersError as error:
-        if asked == "gigatoken":
+        if choice == "gigatoken":
             raise SettingsError(
                 f"{vocabulary.path}: gigatoken cannot be used: {error}: leave out --engine gigatoken"
             ) from error
@@ -191,23 +191,23 @@ def choose_engine(
 
 
 def cut_before(text: str, encode: Callable[[list[str]], Encoded], window: int = 1_000, tries: int = 64) -> int | None:
-    """The last place where a long text may be cut without changing its ids; None where none is found.
+    """The last character at which a long text may be cut without changing its ids; None where none is found.
 
     Candidates are the ends of words. A cut is taken where the ids of the text around it are those of its two
     sides, one after the other: tokenizers look no further than the next words.
     """
-    place = len(text) - window
+    cut = len(text) - window
     for _ in range(tries):
-        while place > window and not (text[place].isspace() and not text[place - 1].isspace()):
-            place -= 1
-        if place <= window:
+        while cut > window and not (text[cut].isspace() and not text[cut - 1].isspace()):
+            cut -= 1
+        if cut <= window:
             return None
-        left, right = text[place - window : place], text[place : place + window]
+        left, right = text[cut - window : cut], text[cut : cut + window]
         encoded = encode([left + right, left, right])
         whole = encoded.ends[0]
         if np.array_equal(encoded.ids[:whole], encoded.ids[whole:]):
-            return place
-        place -= 1
+            return cut
+        cut -= 1
     return None
 
 

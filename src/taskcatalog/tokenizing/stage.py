@@ -40,7 +40,7 @@ from taskcatalog.vocabulary import END_OF_TEXT_TOKENS, Vocabulary
 
 _FEW_BYTES = 1 << 18
 """Of a corpus that the reference has tokenized before the fast engine is imported."""
-AskedEngine = Literal["auto", "gigatoken", "tokenizers"]
+EngineChoice = Literal["auto", "gigatoken", "tokenizers"]
 _ENGINE_PART = "engine"
 _PARTS = 64
 _SMALLEST_PART = 1 << 20
@@ -76,7 +76,12 @@ class TokenizeSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizeResult:
-    """What was made."""
+    """What was made.
+
+    >>> made = tokenize("a.txt", "store", tokenizer)
+    >>> made.store.identity.sequence_length
+    2048
+    """
 
     store: TokenStore
     """The token store; of MDS, the one that it was converted from."""
@@ -94,7 +99,7 @@ def tokenize(
     settings: TokenizeSettings | None = None,
     *,
     format: Literal["bin", "mds"] = "bin",  # noqa: A002 the word that users know
-    engine: AskedEngine = "auto",
+    engine: EngineChoice = "auto",
     staging: str | Path | None = None,
     max_document: Size | None = None,
     workers: int | None = None,
@@ -103,10 +108,6 @@ def tokenize(
     force: bool = False,
 ) -> TokenizeResult:
     """Makes a token store (``bin``) or a set of MDS shards (``mds``) at ``out``.
-
-    >>> made = tokenize("a.txt", "store", tokenizer)
-    >>> made.store.identity.sequence_length
-    2048
 
     ``sources`` are paths, folders, patterns, URLs or names of datasets (see ``documents.find``). ``tokenizer`` is
     a ``tokenizer.json``, a folder with one, or a hub name. The same call again goes on where it was stopped, or
@@ -120,14 +121,13 @@ def tokenize(
     ``max_document`` ("256MB") is the size up to which a worker holds a document in memory whole: a line of JSONL or a
     value of a table. A larger one is a bad one. ``pool`` does the work in place of ``workers`` processes.
 
-    Raises InputError for a source or tokenizer that cannot be read, ConflictError where ``out`` holds
-    something else (``force`` replaces another run's output).
+    Raises InputError for a source or tokenizer that cannot be read, ConflictError where ``out`` is something else.
     """
     started = time.perf_counter()
     settings = given_or_default(settings, TokenizeSettings)
     workers = worker_count(workers)
     checked("format", format, Literal["bin", "mds"])
-    checked("engine", engine, AskedEngine)
+    checked("engine", engine, EngineChoice)
     to = destination(out, staging)
     if format == "mds":
         tokens = to.folder.with_name(to.folder.name + ".tokens")
@@ -167,18 +167,18 @@ def _described(settings: TokenizeSettings, max_document: int) -> dict[str, Any]:
 
 
 def _run(
-    ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, asked: AskedEngine, workers: int, pool: Pool
+    ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, choice: EngineChoice, workers: int, pool: Pool
 ) -> Engine:
     """Tokenizes all streams; returns the engine that did it."""
     threads = max(1, workers // max(1, len(streams)))
     # The engines have threads of their own: share the cores between the workers.
     os.environ["RAYON_NUM_THREADS"] = str(threads)
-    engine = _engine(ledger, streams, vocabulary, asked)
+    engine = _engine(ledger, streams, vocabulary, choice)
     work = Work(description="tokenize", unit="B", total=ledger.inputs["sources"]["bytes"] or None)
     try:
         run_jobs(ledger, [replace(stream, engine=engine, threads=threads) for stream in streams], pool, work)
     except EngineDiffersError as error:
-        if asked == "gigatoken":
+        if choice == "gigatoken":
             raise InputError(f"gigatoken cannot be used: {error}: leave out --engine gigatoken") from error
         note(f"gigatoken cannot be used: {error}; all is done again with tokenizers, many times slower")
         ledger.forget(list(ledger.parts))
@@ -188,14 +188,14 @@ def _run(
     return engine
 
 
-def _engine(ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, asked: AskedEngine) -> Engine:
+def _engine(ledger: Ledger, streams: list[Stream], vocabulary: Vocabulary, choice: EngineChoice) -> Engine:
     """The engine that a stopped run had settled on, or the one that a sample of the corpus allows."""
     if _ENGINE_PART in ledger.parts:
         return ledger.parts[_ENGINE_PART].facts_as(_Chosen).engine
-    if asked == "auto" and ledger.inputs["sources"]["bytes"] < _FEW_BYTES:
-        asked = "tokenizers"
-    sample = sample_texts(streams) if asked != "tokenizers" else []
-    engine, reason = choose_engine(vocabulary, asked, sample)
+    if choice == "auto" and ledger.inputs["sources"]["bytes"] < _FEW_BYTES:
+        choice = "tokenizers"
+    sample = sample_texts(streams) if choice != "tokenizers" else []
+    engine, reason = choose_engine(vocabulary, choice, sample)
     if reason:
         note(f"{reason}; tokenizers does the work, many times slower")
     ledger.finish_part(_ENGINE_PART, Part.of({}, _Chosen(engine=engine)))

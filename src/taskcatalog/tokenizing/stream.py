@@ -204,10 +204,10 @@ def _separated(
     starts = ends - lengths
     ids = np.empty(int(lengths.sum()), np.uint32)
     is_text = np.ones(len(ids), bool)
-    for id_, places in ((stream.before, starts[starts_document]), (stream.after, ends[ends_document] - 1)):
+    for id_, where in ((stream.before, starts[starts_document]), (stream.after, ends[ends_document] - 1)):
         if id_ is not None:
-            ids[places] = id_
-            is_text[places] = False
+            ids[where] = id_
+            is_text[where] = False
     ids[is_text] = encoded.ids
     return ids, starts, ends
 

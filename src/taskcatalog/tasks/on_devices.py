@@ -1,4 +1,4 @@
-"""Where a model is asked: on each of its devices, in a process of its own where there are several."""
+"""Jobs that run a model: on each of its devices, in a process of its own where there are several."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -18,8 +18,8 @@ from taskcatalog.runs.worker import worker_number
 
 
 @dataclass
-class Asker:
-    """What a process asks a model with. Subclasses load it when it is first wanted, as a cached property: it does not
+class DeviceModel:
+    """A model on this process's device. Subclasses load it when it is first wanted, as a cached property: it does not
     travel to another process, which loads its own."""
 
     found: FoundModel
@@ -36,33 +36,33 @@ class Asker:
         self.__dict__ = self.__getstate__()
 
 
-A = TypeVar("A", bound=Asker)
+M = TypeVar("M", bound=DeviceModel)
 _kept: list[Any] = []
-"""The one asker of this process, loaded: all jobs of a stage ask the same model."""
+"""The one model of this process, loaded: all jobs of a stage run the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AskJob(ABC, Generic[A]):
+class ModelJob(ABC, Generic[M]):
     name: str
-    asker: A
+    model: M
 
     def run(self, first: int) -> Iterator[int | Part]:
         assert first == 0
-        if self.asker not in _kept:
-            _kept[:] = [self.asker]
+        if self.model not in _kept:
+            _kept[:] = [self.model]
         with kept_memory():
-            yield from self.ask(_kept[_kept.index(self.asker)])
+            yield from self.run_with(_kept[_kept.index(self.model)])
 
     @abstractmethod
-    def ask(self, asker: A) -> Iterator[int | Part]:
-        """Yields how many prompts were asked, on the way, and the part."""
+    def run_with(self, model: M) -> Iterator[int | Part]:
+        """Yields how many prompts were run, on the way, and the part. ``model`` is loaded once for all jobs."""
 
 
-def ask_everywhere(ledger: Ledger, jobs: Sequence[AskJob[A]], asker: A, pool: Pool | None, work: Work) -> None:
+def run_on_devices(ledger: Ledger, jobs: Sequence[ModelJob[M]], model: M, pool: Pool | None, work: Work) -> None:
     """Has all jobs done, with a process for each device unless there is another ``pool``."""
-    n_devices = len(asker.found.devices)
+    n_devices = len(model.found.devices)
     if pool or n_devices > 1:
-        asker.unload()
+        model.unload()
     try:
         run_jobs(ledger, jobs, pool or (Processes(n_devices) if n_devices > 1 else Inline()), work)
     finally:

@@ -11,7 +11,7 @@ from taskcatalog.stores.store import OpenedStore, Store
 
 
 @dataclass(frozen=True)
-class StorePlace:
+class StoreReference:
     path: str
     options: StoreOptions
     stamp: str
@@ -23,9 +23,9 @@ class StorePlace:
         if is_opened(path):
             opened = cast(OpenedStore, path)
             path, options = opened.path, opened.options
-        place = cls(str(path), given_or_default(options, StoreOptions), store.stamp)
-        place.__dict__["store"] = store
-        return place
+        reference = cls(str(path), given_or_default(options, StoreOptions), store.stamp)
+        reference.__dict__["store"] = store
+        return reference
 
     @cached_property
     def store(self) -> Store:
@@ -39,8 +39,8 @@ class StorePlace:
 
 
 @lru_cache(maxsize=1)
-def _opened(place: StorePlace) -> Store:
-    store = open_store(place.path, place.options)
-    if store.stamp != place.stamp:
-        raise InputError(f"{place.path}: was changed while it was read: give the command again")
+def _opened(reference: StoreReference) -> Store:
+    store = open_store(reference.path, reference.options)
+    if store.stamp != reference.stamp:
+        raise InputError(f"{reference.path}: was changed while it was read: give the command again")
     return store
