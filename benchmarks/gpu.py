@@ -64,10 +64,10 @@ def main() -> None:
         if options.dtype == "float32":
             compare(tc.Catalog(folder / "catalog"), part, accepted)
         peak = peak_rate(dtype, options.device)
-    work = 2 * (found["positions"] * n_layers + found["prompts"] * n_head) / n_tokens
+    work = 2 * (found.positions * n_layers + found.prompts * n_head) / n_tokens
     print(card(options.device))
-    print(f"{n_tokens:,} tokens, {found['prompts']:,} prompts, {found['positions'] / n_tokens:.2f} positions a "
-          f"token, {found['tasks']:,} tasks")  # fmt: skip
+    print(f"{n_tokens:,} tokens, {found.prompts:,} prompts, {found.positions / n_tokens:.2f} positions a "
+          f"token, {found.tasks:,} tasks")  # fmt: skip
     print(f"taskcatalog {1 / ours:,.0f} tokens/s, plain way {1 / plain:,.0f}, ratio {plain / ours:.2f}")
     print(f"{work / ours / 1e12:.0f} TFLOP/s of {peak / 1e12:.0f} that a large product reaches here; "
           f"{_PILE_TOKENS:,} tokens: {_PILE_TOKENS * ours / 3_600:.2f} hours")  # fmt: skip

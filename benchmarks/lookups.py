@@ -36,7 +36,7 @@ def main() -> None:
         flat, out = Path(name) / "flat.bin", Path(name) / "catalog"
         n_tokens, tokenizer = write_tokens(flat, options.store, options.tokens, options.grow)
         rows = tc.ngrams(flat, out, options=tc.StoreOptions(tokenizer=str(tokenizer)))
-        print(f"{n_tokens:,} tokens, {rows['trigrams']:,} distinct trigrams")
+        print(f"{n_tokens:,} tokens, {rows.rows['trigrams']:,} distinct trigrams")
         tokens = np.memmap(flat, np.uint16, "r")
         catalog = tc.Catalog(out)
         files = f"'{out}/ngrams/{{}}/*.parquet'"

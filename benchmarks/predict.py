@@ -49,7 +49,7 @@ def main() -> None:
         # Half of it before ours and half after, as this machine may be faster at one time than at another.
         p_before, before = timed_plain_predict(plain_model, [array[::2] for array in grams])
         started = time.perf_counter()
-        [asked] = tc.predict(out, model, label="model").values()
+        [asked] = tc.predict(out, model, label="model").completions.values()
         ours = (time.perf_counter() - started) / asked
         p_after, after = timed_plain_predict(plain_model, [array[1::2] for array in grams])
         plain = (before + after) / sum(map(len, grams))

@@ -66,8 +66,8 @@ def main() -> None:
         if options.dtype == "float32":
             compare(tc.Catalog(out), part, accepted | more)
     print(
-        f"{n_tokens:,} tokens, {found['prompts']:,} distinct prompts, {found['positions'] / n_tokens:.2f} positions a "
-        f"token, {found['tasks']:,} tasks"
+        f"{n_tokens:,} tokens, {found.prompts:,} distinct prompts, {found.positions / n_tokens:.2f} positions a "
+        f"token, {found.tasks:,} tasks"
     )
     print(f"taskcatalog {ours * 1e6:.0f} µs a token, plain way {plain * 1e6:.0f} µs, ratio {plain / ours:.2f}")
 

@@ -40,7 +40,7 @@ def write_jsonl(path: Path, texts: list[str], field: str = "text") -> Path:
 
 
 def make_store(sources: Path, tokenizer: Path, out: Path, length: int) -> Store:
-    return tc.tokenize(sources, out, str(tokenizer), tc.TokenizeSettings(sequence_length=length))
+    return tc.tokenize(sources, out, str(tokenizer), tc.TokenizeSettings(sequence_length=length)).store
 
 
 def float64_measures(short: np.ndarray, long: np.ndarray) -> dict[str, np.ndarray]:

@@ -50,7 +50,7 @@ def test_prompts_longer_than_the_model_takes(flat: Path, tmp_path: Path) -> None
 def test_what_is_complete_needs_no_memory(flat: Path, tmp_path: Path) -> None:
     """Nor is a part of it left that could need any."""
     model, catalog = str(save_model("llama", tmp_path / "m")), tmp_path / "c"
-    commands: list[Callable[[str | None, int], dict[str, int]]] = [
+    commands: list[Callable[[str | None, int], object]] = [
         lambda memory, n: tc.ngrams(flat, catalog, tc.NgramSettings(n=(n,)), options=FLAT, memory=memory),
         lambda memory, n: tc.predict(catalog, model, label=f"m{n}", memory=memory),
         lambda memory, n: tc.scan(

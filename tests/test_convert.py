@@ -95,7 +95,8 @@ def test_any_way_is_exact(
         out = folder / f"{step}{'.bin' if to == 'flat' else ''}"
         made = tc.convert(path, out, tc.ConvertSettings(format=to, **mds), options=options)  # type: ignore[arg-type]
         n_tokens = sum(map(len, expected))
-        assert made == {"tokens": n_tokens, "sequences": len(expected), "dropped_tokens": len(partial)}
+        assert (made.tokens, made.sequences, made.dropped_tokens) == (n_tokens, len(expected), len(partial))
+        assert sequences_of(made.store) == expected
         kind, path = to, out
         again = tc.open_store(path, open_options(kind, dtype, tokenizer_of(folder, n_ids), length))
         assert sequences_of(again) == expected
@@ -116,7 +117,7 @@ def store(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "store"
 
 
-def converted(store: Path, out: AnyPath, settings: tc.ConvertSettings, **options: Any) -> dict[str, int]:
+def converted(store: Path, out: AnyPath, settings: tc.ConvertSettings, **options: Any) -> tc.ConvertResult:
     if settings.format == "mds":
         settings = tc.ConvertSettings(format="mds", size_limit=settings.size_limit or 1 << 18)
     return tc.convert(store, out, settings, **options)
@@ -166,7 +167,7 @@ def test_mds_decoded_by_hand(store: Path, tmp_path: Path, compression: str, hash
         assert offsets[-1] == len(raw) <= limit
         raw_sizes.append(len(raw))
     whole = sequences_of(tc.open_store(store))
-    assert len(whole[-1]) == made["dropped_tokens"] > 0
+    assert len(whole[-1]) == made.dropped_tokens > 0
     assert samples == whole[:-1]
     assert all(size > limit - 600 for size in raw_sizes[:-1]), "each shard is as full as whole samples make it"
     folders = sorted(path for path in (tmp_path / "out").iterdir() if path.is_dir())
@@ -245,7 +246,7 @@ def test_complete_again_and_different(store: Path, tmp_path: Path, to: tc.Conver
         converted(store, tmp_path / "out", **other_settings(to))
     assert tree(tmp_path) == before
     anew = converted(store, tmp_path / "out", **other_settings(to), force=True)
-    assert anew["tokens"] + anew["dropped_tokens"] == made["tokens"] + made["dropped_tokens"]
+    assert anew.tokens + anew.dropped_tokens == made.tokens + made.dropped_tokens
     assert tree(tmp_path) != before
     converted(store, tmp_path / "out", to, force=True)
     assert tree(tmp_path) == before

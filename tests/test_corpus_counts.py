@@ -18,7 +18,7 @@ def store(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tasks(store: Path, model: Path, out: Path, settings: tc.ScanSettings) -> list[dict[str, Any]]:
-    assert tc.scan(store, str(model), out, settings)["tasks"] > 20
+    assert tc.scan(store, str(model), out, settings).tasks > 20
     assert tc.verify(out) == []
     with tc.Catalog(out) as catalog:
         rows = catalog.sql("SELECT long_ids, count, corpus_count, documents FROM scan_4").to_arrow_table().to_pylist()

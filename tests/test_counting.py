@@ -349,7 +349,7 @@ def test_golden_results(shared: Path, tmp_path: Path, memory: str, workers: int)
     rows = tc.ngrams(source, tmp_path / "c", memory=memory, workers=workers)
     catalog = tc.Catalog(tmp_path / "c")
     for table in ("bigrams", "bigram_prefixes", "trigrams", "trigram_prefixes"):
-        assert rows[table] == golden[table]["rows"]
+        assert rows.rows[table] == golden[table]["rows"]
         assert golden_hash(catalog, table) == golden[table]["sha256"]
         if "sum_count" in golden[table]:
             assert catalog.sql(f"SELECT sum(count) FROM {table}").fetchall() == [(golden[table]["sum_count"],)]

@@ -30,7 +30,7 @@ def made(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tc.tokenize([folder / "a.jsonl"], folder / "store", str(demo_data), settings)
     tc.ngrams(folder / "store", folder / "catalog", tc.NgramSettings(n=(2,)))
     scanned = tc.ScanSettings(max_tokens=8_000, min_divergence=0.1, min_probability=0.3)
-    assert tc.scan(folder / "store", str(demo_data), folder / "catalog", scanned)["tasks"] > 5
+    assert tc.scan(folder / "store", str(demo_data), folder / "catalog", scanned).tasks > 5
     return folder
 
 

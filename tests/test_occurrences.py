@@ -182,7 +182,7 @@ def _small_multiple(base: int) -> tuple[int, int]:
 def test_a_real_corpus(demo_data: Path, tmp_path: Path) -> None:
     """The standard library's source: prompts of all lengths from its text, in pieces of few sequences."""
     write_jsonl(tmp_path / "a.jsonl", library_texts(60))
-    store = tc.tokenize(
+    made = tc.tokenize(
         [tmp_path / "a.jsonl"], tmp_path / "store", str(demo_data), tc.TokenizeSettings(sequence_length=128)
     )
     opened = tc.open_store(tmp_path / "store")
@@ -201,4 +201,4 @@ def test_a_real_corpus(demo_data: Path, tmp_path: Path) -> None:
         numbers = np.searchsorted(whole.document_starts, here, side="right")
         assert (count, documents, places) == (len(here), len(set(numbers.tolist())), here[:2].tolist())
     assert sum(count for count, _, _ in found) > 300
-    assert store.n_tokens == len(text)
+    assert made.store.n_tokens == len(text)

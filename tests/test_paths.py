@@ -67,7 +67,7 @@ class Named:
 
 def test_any_path_of_a_text_will_do(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here)
-    assert tc.open_store(Named()).n_tokens == 400  # type: ignore[arg-type]
+    assert tc.open_store(Named()).n_tokens == 400
 
 
 def test_a_catalog_is_on_this_machine(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

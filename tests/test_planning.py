@@ -27,14 +27,14 @@ def test_growth_of_a_power_law() -> None:
 @pytest.mark.parametrize("memory", ["1GB", "20MB"])
 def test_disk_of_counting(shared: Path, demo_data: Path, tmp_path: Path, memory: str) -> None:
     """Planned for the whole from a part: the space of the tables, and of sorted runs where memory is short."""
-    store = tc.tokenize(shared / "corpus/mix_first2000.jsonl.gz", tmp_path / "store", str(demo_data))
+    store = tc.tokenize(shared / "corpus/mix_first2000.jsonl.gz", tmp_path / "store", str(demo_data)).store
     rows = tc.ngrams(tmp_path / "store", tmp_path / "c", memory=memory)
     machine = tc.Machine(memory=memory, cores=2)
     tokenizing, counting = tc.plan(tmp_path / "store", machine=machine)
     tables = [path for path in (tmp_path / "c/ngrams").rglob("*.parquet") if not path.name.startswith(("top", "uni"))]
     assert counting.final == pytest.approx(sum(path.stat().st_size for path in tables), rel=0.1)
     assert tokenizing.final == 2 * store.n_tokens
-    assert (counting.temporary > 8 * rows["trigrams"]) == (memory == "20MB")
+    assert (counting.temporary > 8 * rows.rows["trigrams"]) == (memory == "20MB")
     assert 0 < counting.seconds < 600
 
 

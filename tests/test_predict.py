@@ -46,7 +46,8 @@ def test_predict(code_store: Path, demo_data: Path, tmp_path: Path) -> None:
             sure = (p[i] > expected[i] * (1 + TOLERANCE)).sum(), (p[i] > expected[i] * (1 - TOLERANCE)).sum()
             assert sure[0] < long[gram]["rank"] <= max(sure[1], sure[0] + 1)
         total += len(grams)
-    assert asked == {"data": total}
+    assert asked.completions == {"data": total}
+    assert asked.rows == {"predictions": total}
     assert total > 500
     assert tc.verify(folder) == []
 

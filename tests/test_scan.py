@@ -25,11 +25,11 @@ def test_scan_of_a_real_model(shared: Path, stories: Path, tmp_path: Path) -> No
     store = make_store(write_jsonl(tmp_path / "c4.jsonl", texts), stories, tmp_path / "store", 250)
     found = tc.scan(store.path, str(stories), tmp_path / "c", tc.ScanSettings(max_tokens=11_000))
     expected = naive_scan(store, stories, 44, 4)
-    assert found["tokens"] == 11_000
-    assert found["windows"] == 44 * 246 == sum(row["count"] for row in expected.values())
-    assert found["prompts"] == len(expected)
+    assert found.tokens == 11_000
+    assert found.windows == 44 * 246 == sum(row["count"] for row in expected.values())
+    assert found.prompts == len(expected)
     compared = assert_equal_scans(tc.Catalog(tmp_path / "c"), "scan_4", expected, 0.5, 0.5)
-    assert compared == found["tasks"] > 200
+    assert compared == found.tasks > 200
     assert tc.verify(tmp_path / "c") == []
 
 
@@ -37,11 +37,11 @@ def test_scan_of_the_demo_model(code_store: Path, demo_data: Path, tmp_path: Pat
     settings = tc.ScanSettings(max_tokens=2_000)
     found = tc.scan(code_store, str(demo_data), tmp_path / "c", settings, label="demo")
     expected = naive_scan(tc.open_store(code_store), demo_data, 8, 4)
-    assert found["windows"] == 8 * 246 == sum(row["count"] for row in expected.values())
-    assert found["prompts"] == len(expected)
+    assert found.windows == 8 * 246 == sum(row["count"] for row in expected.values())
+    assert found.prompts == len(expected)
     assert any(row["crosses_document"] for row in expected.values())
     compared = assert_equal_scans(tc.Catalog(tmp_path / "c"), "scan_4", expected, 0.5, 0.5)
-    assert compared == found["tasks"] > 60
+    assert compared == found.tasks > 60
     assert tc.verify(tmp_path / "c") == []
 
 
@@ -115,7 +115,7 @@ def test_all_measures_from_a_place_in_the_store(code_store: Path, demo_data: Pat
     whole, before = naive_scan(store, demo_data, 8, 2), naive_scan(store, demo_data, 4, 2)
     catalog = tc.Catalog(tmp_path / "c")
     rows = catalog.table("measures_2").to_arrow_table().to_pylist()
-    assert len(rows) == found["prompts"] > 500
+    assert len(rows) == found.prompts > 500
     for row in rows:
         ids = tuple(row[f"id{i}"] for i in range(3))
         assert row["model"] == "data"
@@ -200,7 +200,7 @@ def test_less_than_a_sequence_is_told_of(
     told: str | None,
 ) -> None:  # fmt: skip
     found = tc.scan(code_store, str(demo_data), tmp_path / "c", tc.ScanSettings(max_tokens=max_tokens))
-    assert found["tokens"] == max(250, max_tokens // 250 * 250)
+    assert found.tokens == max(250, max_tokens // 250 * 250)
     said = capfd.readouterr().err
     assert ("--max-tokens" in said) == (told is not None)
     assert told is None or f"--max-tokens {max_tokens} is less than one sequence: {told} of one are taken" in said
@@ -231,8 +231,8 @@ def test_rows_that_are_not_finite_are_counted(code_store: Path, demo_data: Path,
     broken.save_pretrained(tmp_path / "m")
     found = tc.scan(code_store, str(tmp_path / "m"), tmp_path / "c", tc.ScanSettings(max_tokens=2_000))
     expected = {tuple(row[i : i + 5]) for row in store.read(0, 8).tokens.reshape(8, 250).tolist() for i in range(246)}
-    assert found["prompts"] == len(expected)
-    assert 0 < found["not_finite"] == sum(frequent in ids for ids in expected) < len(expected)
+    assert found.prompts == len(expected)
+    assert 0 < found.not_finite == sum(frequent in ids for ids in expected) < len(expected)
     query = f"SELECT list_contains(long_ids, {frequent}), count(*) FROM scan_4 GROUP BY ALL"
     assert [broken for broken, n in tc.Catalog(tmp_path / "c").sql(query).fetchall() if n] == [False]
 
@@ -243,7 +243,7 @@ def test_a_scan_made_differently_is_refused(code_store: Path, demo_data: Path, t
     with pytest.raises(ConflictError, match=r"max_tokens was 500, not 1000.*--force"):
         tc.scan(code_store, str(demo_data), tmp_path / "c", tc.ScanSettings(max_tokens=1_000))
     found = tc.scan(code_store, str(demo_data), tmp_path / "c", tc.ScanSettings(max_tokens=1_000), force=True)
-    assert found["tokens"] == 1_000
+    assert found.tokens == 1_000
 
 
 @pytest.mark.parametrize("bits", [1, 8, 13, 17, 32])
@@ -283,8 +283,8 @@ def test_no_prompt_and_no_completion(demo_data: Path, tmp_path: Path) -> None:
     tc.ngrams(tmp_path / "store", catalog, tc.NgramSettings(n=(3,)))
     settings = tc.ScanSettings(all_measures=True)
     for model in (demo_data, save_model("gpt2", tmp_path / "other", vocabulary=8_192)):
-        assert tc.scan(tmp_path / "store", str(model), catalog, settings)["prompts"] == 0
-        assert list(tc.predict(catalog, model).values()) == [0]
+        assert tc.scan(tmp_path / "store", str(model), catalog, settings).prompts == 0
+        assert tc.predict(catalog, model).rows == {"predictions": 0}
     with tc.Catalog(catalog) as opened:
         assert {"predictions", "scan_4", "scan_4_models", "measures_4"} <= set(opened.tables)
         assert opened.damaged == {}

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -421,12 +422,26 @@ def test_complete_and_count_say_what_they_take(made: Path) -> None:
     for limit in (0, -1):
         with pytest.raises(tc.SettingsError, match="at least 1"):
             opened.complete("import", limit)
-    for prefix in ([0.5], ["a"], [[1, 2], [3, 4]], [[1], [2, 3]], [None], [2**63]):
+    odd: tuple[Any, ...] = ([0.5], [], [[]], ["import", ""], [[1.5], [2]], [1, "import"], [None], [2**63], None, b"x")
+    for prefix in odd:
         with pytest.raises(tc.SettingsError):
-            opened.complete(prefix)  # type: ignore[arg-type]
-    for ngrams in ([[0.5, 1]], [[[1, 2]]], [["a", "b"]], [[1], [2, 3]], [[1, 2, 3, 4]], [[2**63, 1]], None, []):
-        with pytest.raises(tc.SettingsError):
-            opened.count(ngrams)  # type: ignore[arg-type]
+            opened.complete(prefix)
+    wrong: tuple[Any, ...] = (
+        [[0.5, 1]],
+        [[[1, 2]]],
+        [["a", "b"]],
+        [[1], [1, 2, 3, 4]],
+        [[1, 2, 3, 4]],
+        [[2**63, 1]],
+        None,
+        [],
+        {1},
+        b"x",
+    )
+    for ngrams in wrong:
+        with pytest.raises(tc.SettingsError) as raised:
+            opened.count(ngrams)
+        assert "\n" not in str(raised.value)
     assert opened.complete([70_000]).sum_count == opened.complete([-1]).sum_count == 0
     with pytest.raises(tc.SettingsError, match="ids from 0 up"):
         opened.text([-1])

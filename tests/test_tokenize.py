@@ -53,7 +53,7 @@ def test_tokens_are_those_of_the_tokenizer(tmp_path: Path, tokenizer: Path, sepa
     path = tokenizer / "tokenizer.json"
     sources = [write_jsonl(tmp_path / "a.jsonl", texts[:25]), write_jsonl(tmp_path / "b.jsonl.gz", texts[25:])]
     settings = tc.TokenizeSettings(separator=separator, sequence_length=100)  # type: ignore[arg-type]
-    store = tc.tokenize(sources, tmp_path / "store", str(tokenizer), settings, workers=2)
+    store = tc.tokenize(sources, tmp_path / "store", str(tokenizer), settings, workers=2).store
     end = store.identity.end_of_text
     assert end == (100_257 if tokenizer.name == "olmo_dolma2" else 0)
     documents = expected_ids(path, texts, [end] * (separator == "both"), [end] * (separator != "none"))
@@ -96,7 +96,7 @@ def test_any_range_of_sequences(demo_data: Path, tmp_path: Path) -> None:
     sources = [tmp_path / f"{name}.txt" for name in "abc"]
     for i, path in enumerate(sources):
         path.write_text(f"import os{i}\n" * 110_000)
-    store = tc.tokenize(sources, tmp_path / "store", str(demo_data), tc.TokenizeSettings(sequence_length=1_000))
+    store = tc.tokenize(sources, tmp_path / "store", str(demo_data), tc.TokenizeSettings(sequence_length=1_000)).store
     assert len(list((tmp_path / "store/tokens").iterdir())) == 3
     whole = all_tokens(store)
     assert len(whole) == store.n_tokens
@@ -169,7 +169,7 @@ def test_a_store_is_not_overwritten(demo_data: Path, tmp_path: Path) -> None:
     tc.tokenize(tmp_path / "a.txt", tmp_path / "store", str(demo_data))
     with pytest.raises(ConflictError, match=r"sources was .*--force"):
         tc.tokenize(tmp_path / "b.txt", tmp_path / "store", str(demo_data))
-    store = tc.tokenize(tmp_path / "b.txt", tmp_path / "store", str(demo_data), force=True)
+    store = tc.tokenize(tmp_path / "b.txt", tmp_path / "store", str(demo_data), force=True).store
     assert store.vocabulary is not None
     assert store.vocabulary.text(all_tokens(store)) == "import sys<|endoftext|>"
 
@@ -254,7 +254,7 @@ def test_a_tokenizer_that_only_one_engine_reads(tmp_path: Path, capfd: pytest.Ca
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.save(str(tmp_path / "words.json"))
     (tmp_path / "a.txt").write_text("a b c" + " a" * 200_000)
-    store = tc.tokenize(tmp_path / "a.txt", tmp_path / "store", str(tmp_path / "words.json"))
+    store = tc.tokenize(tmp_path / "a.txt", tmp_path / "store", str(tmp_path / "words.json")).store
     assert all_tokens(store) == [0, 1, 2, *[0] * 200_000, 3]
     assert Ledger.read(tmp_path / "store").facts["engine"] == "tokenizers"
     assert re.search(r"gigatoken cannot be used: .*; tokenizers does the work", capfd.readouterr().err)
@@ -277,9 +277,9 @@ def test_engines_that_differ_in_the_middle_of_a_corpus(tmp_path: Path, capfd: py
     texts[3] = "a\u0898\u0899 " * 150_000
     for i, text in enumerate(texts):
         (sources / f"{i}.txt").write_text(text)
-    store = tc.tokenize(sources, tmp_path / "store", str(tokenizer), workers=2)
+    store = tc.tokenize(sources, tmp_path / "store", str(tokenizer), workers=2).store
     assert "all is done again with tokenizers" in capfd.readouterr().err
-    forced = tc.tokenize(sources, tmp_path / "forced", str(tokenizer), engine="tokenizers")
+    forced = tc.tokenize(sources, tmp_path / "forced", str(tokenizer), engine="tokenizers").store
     assert all_tokens(store) == all_tokens(forced)
     assert tree(tmp_path / "store") == tree(tmp_path / "forced")
     with pytest.raises(InputError, match="leave out --engine gigatoken"):
@@ -321,7 +321,7 @@ def test_documents_longer_than_memory_is_meant_to_hold(tmp_path: Path, demo_data
         write_jsonl(source, ["before", text, "", "after"])
     else:
         source.write_bytes(gzip.compress(text.encode(), 1) if kind == "txt.gz" else text.encode())
-    store = tc.tokenize(source, tmp_path / "store", str(demo_data), tc.TokenizeSettings(separator="both"))
+    store = tc.tokenize(source, tmp_path / "store", str(demo_data), tc.TokenizeSettings(separator="both")).store
     encoder = FastEncoder(Vocabulary.read(demo_data / "tokenizer.json"))
     documents = ["before", text, "", "after"] if kind == "jsonl" else [text]
     end = store.identity.end_of_text
@@ -339,12 +339,12 @@ def test_inside_one_large_file(demo_data: Path, tmp_path: Path) -> None:
     """Workers share a file of lines; every document keeps the number of its line."""
     texts = library_texts(330)
     source = write_jsonl(tmp_path / "a.jsonl", texts)
-    store = tc.tokenize(source, tmp_path / "two", str(demo_data), workers=2)
+    store = tc.tokenize(source, tmp_path / "two", str(demo_data), workers=2).store
     parts = sorted((tmp_path / "two/documents").iterdir())
     assert len(parts) >= 4
     places = [place for part in parts for place in pq.read_table(part)["place"].to_pylist()]
     assert places == list(range(1, len(texts) + 1))
-    whole = tc.tokenize(write_jsonl(tmp_path / "a.jsonl.gz", texts), tmp_path / "one", str(demo_data), workers=1)
+    whole = tc.tokenize(write_jsonl(tmp_path / "a.jsonl.gz", texts), tmp_path / "one", str(demo_data), workers=1).store
     assert all_tokens(store) == all_tokens(whole)
 
 

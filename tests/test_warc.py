@@ -260,8 +260,8 @@ def test_tokenized_as_the_same_texts_from_jsonl(tmp_path: Path, demo_data: Path)
     lines = [json.dumps({"text": text, "url": f"http://a.org/{i}"}) for i, text in enumerate(TEXTS)] * 3
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
     settings = tc.TokenizeSettings(meta="url")
-    expected = tc.tokenize(tmp_path / "a.jsonl", tmp_path / "s1", str(demo_data), settings)
-    store = tc.tokenize(tmp_path / "in", tmp_path / "s2", str(demo_data), settings, workers=2)
+    expected = tc.tokenize(tmp_path / "a.jsonl", tmp_path / "s1", str(demo_data), settings).store
+    store = tc.tokenize(tmp_path / "in", tmp_path / "s2", str(demo_data), settings, workers=2).store
     assert store.read(0, store.n_sequences).tokens.tolist() == expected.read(0, expected.n_sequences).tokens.tolist()
     indexes = [pq.read_table(folder / "documents") for folder in (tmp_path / "s1", tmp_path / "s2")]
     assert indexes[0].select(["n_tokens", "meta"]) == indexes[1].select(["n_tokens", "meta"])

@@ -14,35 +14,42 @@ from taskcatalog.version import __version__
 if TYPE_CHECKING:
     from taskcatalog.catalog.catalog import Catalog, Completions
     from taskcatalog.catalog.export import write_duckdb
-    from taskcatalog.converting.stage import ConvertSettings, convert
+    from taskcatalog.converting.stage import ConvertResult, ConvertSettings, convert
     from taskcatalog.counting.find import Found, count_prompt_file, count_prompts, find
-    from taskcatalog.counting.stage import NgramSettings, ngrams
+    from taskcatalog.counting.stage import NgramSettings, NgramsResult, ngrams
     from taskcatalog.embedded.pipeline import demo
     from taskcatalog.errors import ConflictError, InputError, SettingsError, TaskcatalogError
     from taskcatalog.planning import Machine, StagePlan, plan
     from taskcatalog.questions.ask import ask
     from taskcatalog.questions.known import QUESTIONS
     from taskcatalog.stores.open_store import StoreOptions, open_store
-    from taskcatalog.tasks.predict import predict
-    from taskcatalog.tasks.scan import ScanSettings, scan
-    from taskcatalog.tokenizing.stage import TokenizeSettings, tokenize
+    from taskcatalog.stores.store import OpenedStore as Store
+    from taskcatalog.tasks.predict import PredictResult, predict
+    from taskcatalog.tasks.scan import ScanResult, ScanSettings, scan
+    from taskcatalog.tokenizing.stage import TokenizeResult, TokenizeSettings, tokenize
     from taskcatalog.verification import verify
 
 _HOMES = {
     "Catalog": "catalog.catalog:Catalog",
     "Completions": "catalog.catalog:Completions",
     "ConflictError": "errors:ConflictError",
+    "ConvertResult": "converting.stage:ConvertResult",
     "ConvertSettings": "converting.stage:ConvertSettings",
     "Found": "counting.find:Found",
     "InputError": "errors:InputError",
     "Machine": "planning:Machine",
     "NgramSettings": "counting.stage:NgramSettings",
+    "NgramsResult": "counting.stage:NgramsResult",
+    "PredictResult": "tasks.predict:PredictResult",
     "QUESTIONS": "questions.known:QUESTIONS",
+    "ScanResult": "tasks.scan:ScanResult",
     "ScanSettings": "tasks.scan:ScanSettings",
     "SettingsError": "errors:SettingsError",
     "StagePlan": "planning:StagePlan",
+    "Store": "stores.store:OpenedStore",
     "StoreOptions": "stores.open_store:StoreOptions",
     "TaskcatalogError": "errors:TaskcatalogError",
+    "TokenizeResult": "tokenizing.stage:TokenizeResult",
     "TokenizeSettings": "tokenizing.stage:TokenizeSettings",
     "ask": "questions.ask:ask",
     "convert": "converting.stage:convert",
@@ -65,16 +72,22 @@ __all__ = [
     "Catalog",
     "Completions",
     "ConflictError",
+    "ConvertResult",
     "ConvertSettings",
     "Found",
     "InputError",
     "Machine",
     "NgramSettings",
+    "NgramsResult",
+    "PredictResult",
+    "ScanResult",
     "ScanSettings",
     "SettingsError",
     "StagePlan",
+    "Store",
     "StoreOptions",
     "TaskcatalogError",
+    "TokenizeResult",
     "TokenizeSettings",
     "__version__",
     "ask",
@@ -99,3 +112,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'taskcatalog' has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")
     return getattr(import_module(f"taskcatalog.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

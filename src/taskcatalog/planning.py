@@ -26,10 +26,18 @@ from taskcatalog.counting.tables import table_jobs
 from taskcatalog.errors import SettingsError
 from taskcatalog.ids import GramLayout
 from taskcatalog.settings import POSITIVE, Between, Settings, checked, given_or_default
-from taskcatalog.sizes import MOST_WORKERS, check_memory, memory_budget, peak_memory, sufficient_budget, worker_count
+from taskcatalog.sizes import (
+    MOST_WORKERS,
+    Size,
+    check_memory,
+    memory_budget,
+    peak_memory,
+    sufficient_budget,
+    worker_count,
+)
 from taskcatalog.storage import AnyPath
 from taskcatalog.stores.identity import StoreIdentity
-from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.open_store import AnyStore, StoreOptions, open_store
 from taskcatalog.stores.sequence_range import SequenceRange
 from taskcatalog.stores.store import Sequences, Store
 from taskcatalog.tables.names import above_count, ngram_table, prefix_table
@@ -85,13 +93,13 @@ class Machine(Settings):
     """Where the run is to be. What is None is as here."""
 
     cores: Annotated[int | None, Between(1, MOST_WORKERS)] = None
-    memory: str | None = None
+    memory: Size | None = None
     disk_rate: Annotated[int | None, POSITIVE] = None
     """Bytes a second, both ways; not a limit if None."""
 
 
 def plan(
-    store: str | AnyPath,
+    store: AnyStore,
     settings: NgramSettings | None = None,
     *,
     options: StoreOptions | None = None,
@@ -109,7 +117,7 @@ def plan(
     memory_budget(machine.memory)
     opened = open_store(store, options)
     if not opened.n_tokens:
-        raise SettingsError(f"{store}: has no tokens to measure on")
+        raise SettingsError(f"{opened.path}: has no tokens to measure on")
     sample = _Sample.of(opened)
     n_tokens = tokens or opened.n_tokens
     plans = []
@@ -307,7 +315,7 @@ def _top_rows(sample: _Sample, n: int, settings: NgramSettings, n_tokens: int, f
 
 
 def _plan_model(
-    store: str | AnyPath,
+    store: AnyStore,
     options: StoreOptions | None,
     model: str,
     n_tokens: int,

@@ -6,12 +6,15 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from taskcatalog.errors import SettingsError
 from taskcatalog.settings import Between, checked
 
+Size: TypeAlias = str | int
+"""Bytes: as a number, or as people write them."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _LARGEST = 10**18
 _LIKELY = 10**12
@@ -24,11 +27,13 @@ MOST_WORKERS = 1_024
 _CGROUPS, _OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
-def parse_size(text: str, setting: str | None = None) -> int:
-    """Bytes in ``text``, from 1 to 10^18; decimal units (GB) and binary ones (GiB), in any case.
+def parse_size(text: Size, setting: str | None = None) -> int:
+    """Bytes in ``text``, from 1 to 10^18; decimal units (GB) and binary ones (GiB), in any case. A number is bytes.
 
     Raises SettingsError, about the ``setting`` of this name, for what is none.
     """
+    if isinstance(text, Integral) and not isinstance(text, bool):
+        return _within(int(text), text, setting)
     match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]+)?)\s*([kmgt]i?|)(b?)\s*", str(text).lower())
     if match is None:
         raise SettingsError(f"{text!r} is not a size in bytes: write it as 500MB, 8GB or 2GiB", setting=setting)
@@ -37,21 +42,24 @@ def parse_size(text: str, setting: str | None = None) -> int:
         likely = [f"{number}{one}B" for one in ("G", "M", "") if float(number) * _UNITS[one.lower()] <= _LIKELY]
         advice = f"write {' or '.join(likely[:2])}" if likely else "write it as 500MB, 8GB or 2GiB"
         raise SettingsError(f"{text!r} is not a size in bytes: it has no unit: {advice}", setting=setting)
-    size = int(float(number) * _UNITS[unit])
+    return _within(int(float(number) * _UNITS[unit]), text, setting)
+
+
+def _within(size: int, text: Size, setting: str | None) -> int:
     if not 1 <= size <= _LARGEST:
-        message = f"{text!r} is not a size from 1 byte to 10^18: write it as 500MB, 8GB or 2GiB"
+        message = f"{text!r:.60} is not a size from 1 byte to 10^18: write it as 500MB, 8GB or 2GiB"
         raise SettingsError(message, setting=setting)
     return size
 
 
-def memory_budget(text: str | None) -> int:
+def memory_budget(text: Size | None) -> int:
     """Bytes to work within: ``text``, or 8 GB, or half of the machine's memory if that is less."""
     if text is not None:
         return parse_size(text, "memory")
     return min(_DEFAULT, machine_memory() // 2)
 
 
-def sufficient_budget(text: str | None, least: int, what: str) -> int:
+def sufficient_budget(text: Size | None, least: int, what: str) -> int:
     """``memory_budget``, whose default is ``least`` if that is more and there is so much. Raises SettingsError where it
     is less than ``what`` needs."""
     budget = memory_budget(text)

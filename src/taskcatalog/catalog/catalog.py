@@ -1,50 +1,49 @@
 """A catalog, opened: SQL over its tables, completions of a prefix, counts of n-grams."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from html import escape
 from operator import itemgetter
 from os import PathLike
-from typing import Self
+from typing import Annotated, Any, Self, overload
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from taskcatalog.catalog.completions import Completer
+from taskcatalog.catalog.completions import Completions as Completions
 from taskcatalog.catalog.database import connect, query_errors, quoted
 from taskcatalog.catalog.folder import CatalogFolder
+from taskcatalog.catalog.functions import define
+from taskcatalog.catalog.given import Given, read_given
 from taskcatalog.catalog.lookup import SortedTable, open_sorted
+from taskcatalog.display import columns
 from taskcatalog.errors import InputError, SettingsError, TaskcatalogError
 from taskcatalog.runs.ledger import Ledger
+from taskcatalog.settings import POSITIVE, checked
+from taskcatalog.sizes import Size
 from taskcatalog.storage import locate_here
 from taskcatalog.tables import registry
 from taskcatalog.tables.names import MAX_N, ngram_table
-from taskcatalog.tables.parquet import arrow_column
 from taskcatalog.vocabulary import Vocabulary
 
 
-@dataclass(frozen=True)
-class Completions:
-    """What follows a prefix in the corpus."""
-
-    prefix_ids: list[int]
-    """The ids that were looked up: the last ones, where the prefix is longer than the tables know."""
-    dropped_ids: list[int]
-    """Ids of the prefix before those."""
-    sum_count: int
-    """How often the prefix occurs with a token after it in the same sequence."""
-    table: pa.Table
-    """By count descending: ``rank``, ``id``, ``token``, ``count``, ``share`` and ``p_<label>`` of each model that
-    was asked for that completion."""
-
-
 class Catalog:
-    """The tables in a catalog's folder. ``taskcatalog.open`` makes one.
+    """The tables in a catalog's folder.
 
-    A context manager: at its end the folder goes that large queries sort in. Without, it goes with the process.
+    >>> catalog = Catalog("catalog")
+    >>> "bigrams" in catalog
+    True
+    >>> catalog["bigrams"].columns
+    ['id0', 'id1', 'count']
+
+    A path, too, wherever a stage takes the path of a catalog. A context manager: at its end the folder goes that large
+    queries sort in. Without, it goes with the process.
     """
 
-    def __init__(self, folder: str | PathLike[str], *, memory: str | None = None, verify: bool = False) -> None:
+    def __init__(self, folder: str | PathLike[str], *, memory: Size | None = None, verify: bool = False) -> None:
         """Queries work within ``memory`` (as ``8GB``; by default 8 GB, or half of the machine's), and spill to disk.
 
         Each file is compared with its ledger before the first query that reads it; a query of more than 1 GB of files
@@ -54,6 +53,7 @@ class Catalog:
         self.folder = CatalogFolder(locate_here(folder))
         self.identity = self.folder.identity()
         self._database = connect(self.folder, memory)
+        define(self._database.connection, self.folder)
         self._database.lock()
         self._verify = verify
 
@@ -65,6 +65,39 @@ class Catalog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __fspath__(self) -> str:
+        return str(self.folder.path)
+
+    def __contains__(self, table: object) -> bool:
+        """Whether there is such a table, complete and whole."""
+        return table in self.tables
+
+    def __getitem__(self, table: str) -> duckdb.DuckDBPyRelation:
+        """One table, whole and lazy."""
+        return self.table(table)
+
+    def __iter__(self) -> Iterable[str]:
+        raise TypeError("a Catalog is no sequence: catalog.tables has the names of its tables")
+
+    def __repr__(self) -> str:
+        lines = columns([[name, rows] for name, rows in self._rows()], "<>")
+        return "\n".join([f"Catalog({str(self.folder.path)!r})", *(f"  {line}" for line in lines)])
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        cells = "".join(
+            f'<tr><td style="text-align: left">{escape(name)}</td><td>{escape(rows)}</td></tr>'
+            for name, rows in self._rows()
+        )
+        title = f"<b>Catalog</b> <code>{escape(str(self.folder.path))}</code>"
+        return f"<div>{title}<table><tr><th>table</th><th>rows</th></tr>{cells}</table></div>"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """The tables and how many rows they have, as far as the ends of their files say."""
+        counted = {name: self._database.n_rows(name) for name in self.tables}
+        known = {name: "" if n is None else f"{n:,}" for name, n in counted.items()}
+        return sorted((known | dict.fromkeys(self.damaged, "cannot be read")).items())
 
     @cached_property
     def vocabulary(self) -> Vocabulary | None:
@@ -80,8 +113,24 @@ class Catalog:
         """The tables that cannot be read, each with what is wrong."""
         return dict(self._database.damaged)
 
-    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
+    def sql(
+        self,
+        query: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        frames: Mapping[str, Any] | None = None,
+    ) -> duckdb.DuckDBPyRelation:
         """Answers one SELECT over the tables by name, lazily: ``.fetchall()``, ``.to_arrow_table()`` … get it.
+
+        >>> catalog.sql("SELECT count(*) FROM tokens WHERE id < ?", [10]).fetchall()
+        [(10,)]
+        >>> catalog.sql("SELECT text(ids) FROM mine", frames={"mine": {"ids": [[72, 73]]}}).fetchall()
+        [('hi',)]
+
+        ``parameters`` are a list for ``?`` in the query, or a dictionary for ``$name``; with some, the query is
+        answered at once. ``frames`` are tables of the caller's by name, for this query alone, which copies them:
+        DataFrames of pandas or polars, Arrow tables, dictionaries of columns. None may have the name of a table that
+        is there. ``text(ids)`` is the text of a list of ids, and ``visible(text)`` draws whitespace.
 
         The query reads the tables and nothing else, and the relation writes no file: to write one, take its Arrow
         table. Sorting and grouping keep within the catalog's ``memory``; one value that is larger, such as
@@ -91,10 +140,18 @@ class Catalog:
         Raises SettingsError for a query that is wrong or that does anything but read, InputError for a table that is
         damaged. What only the rows tell, such as text that is no number, is DuckDB's error while they are read.
         """
-        return self._database.ask(query, self._verify)
+        if not isinstance(query, str):
+            raise SettingsError(f"query is {query!a:.60}: give one SELECT as a text, not {type(query).__name__}")
+        if parameters is not None and not isinstance(parameters, list | tuple | dict):
+            raise SettingsError(
+                f"parameters are {parameters!a:.60}: give a list for ? or a dictionary for $name in the query"
+            )
+        return self._database.ask(query, _plain(parameters), frames, self._verify)
 
     def table(self, name: str) -> duckdb.DuckDBPyRelation:
         """One table, whole and lazy."""
+        if not isinstance(name, str):
+            raise SettingsError(f"table is {name!a:.60}: give the name of one: {', '.join(self.tables)}")
         if name in self.damaged:
             raise InputError(f"table {name} cannot be read: {self.damaged[name]}")
         if name not in self.tables:
@@ -133,54 +190,96 @@ class Catalog:
             f"SELECT * FROM (VALUES {values}) AS columns(name, type, unit, meaning, source)", params=cells
         )
 
-    def text(self, ids: ArrayLike) -> str:
-        """The text of some ids. Raises SettingsError for what is no id."""
-        if self.vocabulary is None:
-            raise InputError(f"{self.folder.path}: was made without a tokenizer, so ids have no text")
-        given = _as_ids(ids, "text").ravel()
-        if given.size and given.min() < 0:
-            raise SettingsError(f"text takes ids from 0 up, not {given.min()}")
-        return self.vocabulary.text(given.tolist())
+    @overload
+    def text(self, ids: int | Sequence[int]) -> str: ...
+    @overload
+    def text(self, ids: Sequence[Sequence[int]]) -> list[str]: ...
+    @overload
+    def text(self, ids: ArrayLike) -> str | list[str]: ...
+    def text(self, ids: Any) -> str | list[str]:
+        """The text of some ids; of several rows of ids, a list of texts.
 
-    def complete(self, prefix: str | ArrayLike, limit: int = 10) -> Completions:
+        >>> catalog.text([72, 73])
+        'hi'
+        >>> catalog.text([[72, 73], [72]])
+        ['hi', 'h']
+
+        Raises SettingsError for what is no id.
+        """
+        vocabulary = self._needed_vocabulary("ids have no text")
+        given = read_given(ids, "text", _no_texts)
+        if given.ids.size and given.ids.min() < 0:
+            raise SettingsError(f"text takes ids from 0 up, not {given.ids.min()}")
+        texts = [vocabulary.text(row) for row in given.rows()]
+        return texts[0] if given.is_one else texts
+
+    @overload
+    def complete(self, prefix: str | Sequence[int], limit: int = 10) -> Completions: ...
+    @overload
+    def complete(self, prefix: Sequence[str] | Sequence[Sequence[int]] | pa.Array, limit: int = 10) -> pa.Table: ...
+    @overload
+    def complete(self, prefix: ArrayLike, limit: int = 10) -> Completions | pa.Table: ...
+    def complete(self, prefix: Any, limit: int = 10) -> Any:
         """The most frequent completions of a text, or of ids, with the models' probabilities of them.
 
+        >>> catalog.complete("import").table["token"].to_pylist()
+        [' os', ' sys']
+
+        Of several prefixes, a list of texts or of rows of ids, all completions come in one table: ``prefix`` (the text
+        as given, else that of its ids), ``prefix_ids`` (those that were looked up) and ``sum_count`` stand before the
+        columns of the single form. A prefix that nothing follows has no row.
+
+        >>> many = catalog.complete(["import", "import os"], limit=1)
+        >>> many.select(["prefix", "token", "count"]).to_pylist()[0]
+        {'prefix': 'import', 'token': ' os', 'count': 100}
+
         A prefix longer than the tables know is cut to its last ids. Raises SettingsError for a ``limit`` below 1 and
-        for a prefix that is neither text nor integer ids in one dimension.
+        for a prefix that is neither text nor integer ids.
         """
-        if limit < 1:
+        if isinstance(limit, int) and limit < 1:
             raise SettingsError(f"limit is {limit}: at least 1 completion is shown")
-        ids = self._prefix_ids(prefix)
-        lengths = range(min(len(ids) + 1, MAX_N), 1, -1)
-        n = next((n for n in lengths if n in self._ngrams), None)
-        if n is None:
-            raise SettingsError(f"{self.folder.path}: has no table of n-grams with a prefix of {len(ids)} ids or fewer")
-        used = ids[len(ids) - (n - 1) :]
-        self._database.check_unchanged([ngram_table(n)])
-        completions, counts = self._ngrams[n].completions(used)
-        best = np.lexsort((completions, -counts.astype(np.int64)))[:limit]
-        total = int(counts.sum())
-        columns = {
-            "rank": pa.array(range(1, len(best) + 1), pa.int64()),
-            "id": arrow_column(completions[best], pa.int64()),
-            "token": pa.array([self._token(id_) for id_ in completions[best].tolist()], pa.string()),
-            "count": arrow_column(counts[best], pa.uint64()),
-            "share": arrow_column(counts[best] / max(total, 1), pa.float64()),
-        }
-        table = pa.table(columns | self._predictions(used, completions[best]))
-        return Completions(used, ids[: len(ids) - len(used)], total, table)
+        limit = checked("limit", limit, Annotated[int, POSITIVE])
+        given = self._given(prefix, "complete")
+        rows = given.rows()
+        completer = Completer(self._database, self._ngrams, self.vocabulary)
+        if given.is_one:
+            return completer.one(rows[0], limit)
+        texts = isinstance(prefix, list | tuple) and all(isinstance(one, str) for one in prefix)
+        return completer.many(rows, [*prefix] if texts else [self._shown(row) for row in rows], limit)
 
-    def count(self, ngrams: ArrayLike) -> NDArray[np.uint64]:
-        """How often each n-gram occurs: ids (rows, n) in, counts (rows,) out, 0 for those that do not.
+    def count(self, ngrams: ArrayLike | Sequence[Sequence[int]] | pa.Array) -> NDArray[np.uint64]:
+        """How often each n-gram occurs, 0 for those that do not: texts or rows of ids in, counts (rows,) out.
 
-        Raises SettingsError where there is no table for that n.
+        >>> catalog.count(["import", "import os", "never"]).tolist()
+        [150, 100, 0]
+
+        Rows may have different lengths; ids of one length are fastest as a matrix (rows, n). One text, or one row of
+        ids, gives one count. Raises SettingsError where there is no table for a row's number of ids.
         """
-        ids = np.atleast_2d(_as_ids(ngrams, "count"))
-        if ids.ndim != 2 or (n := ids.shape[1]) not in self._ngrams:
-            there = ", ".join(map(str, sorted(self._ngrams))) or "none"
-            raise SettingsError(f"count takes ids (rows, n) with n of a table that is there ({there}), not {ids.shape}")
-        self._database.check_unchanged([ngram_table(n)])
-        return self._ngrams[n].counts(ids.astype(np.int64))
+        given = self._given(ngrams, "count")
+        counts = np.zeros(len(given.lengths), np.uint64)
+        for n in np.unique(given.lengths).tolist():
+            if n not in self._ngrams:
+                there = ", ".join(map(str, sorted(self._ngrams))) or "none"
+                row = int(np.argmax(given.lengths == n))
+                raise SettingsError(
+                    f"count takes ids (rows, n) with n of a table that is there ({there}): row {row} has {n} ids"
+                )
+            self._database.check_unchanged([ngram_table(n)])
+            rows, ids = given.of_length(n)
+            counts[rows] = self._ngrams[n].counts(ids)
+        return counts
+
+    def _given(self, values: Any, what: str) -> Given:
+        return read_given(values, what, lambda: self._needed_vocabulary("give ids instead of text"))
+
+    def _shown(self, ids: list[int]) -> str | None:
+        return None if self.vocabulary is None or min(ids, default=0) < 0 else self.vocabulary.text(ids)
+
+    def _needed_vocabulary(self, advice: str) -> Vocabulary:
+        if self.vocabulary is None:
+            raise InputError(f"{self.folder.path}: was made without a tokenizer: {advice}")
+        return self.vocabulary
 
     @cached_property
     def _ngrams(self) -> dict[int, SortedTable]:
@@ -191,55 +290,15 @@ class Catalog:
         stage = Ledger.read(self.folder.ngrams) if names else None
         return {n: open_sorted(stage, name, n) for n, name in names.items()} if stage else {}
 
-    def _token(self, id_: int) -> str | None:
-        return None if self.vocabulary is None else self.vocabulary.text([id_])
 
-    def _predictions(self, prefix: list[int], completions: NDArray[np.int64]) -> dict[str, pa.Array]:
-        """``p_<label>`` of each model that was asked: (completions,), null where it was not asked for this one."""
-        n = len(prefix) + 1
-        columns = {}
-        for model in self._models():
-            with query_errors():
-                known = self._database.connection.execute(
-                    f"SELECT ids[{n}], max(p) FROM predictions"
-                    f" WHERE model = ? AND n = ? AND ids[1:{n - 1}] = ? GROUP BY 1",
-                    [model, n, prefix],
-                ).fetchall()
-            p = dict(known)
-            columns[f"p_{model}"] = pa.array([p.get(id_) for id_ in completions.tolist()], pa.float32())
-        return columns
-
-    def _models(self) -> list[str]:
-        """The labels of the models that were asked for completions."""
-        if "predictions" in self.damaged:
-            raise InputError(f"table predictions cannot be read: {self.damaged['predictions']}")
-        if "predictions" not in self.tables:
-            return []
-        return [label for (label,) in self.sql("SELECT DISTINCT model FROM predictions ORDER BY 1").fetchall()]
-
-    def _prefix_ids(self, prefix: str | ArrayLike) -> list[int]:
-        if isinstance(prefix, str):
-            if self.vocabulary is None:
-                raise InputError(f"{self.folder.path}: was made without a tokenizer: give ids instead of text")
-            ids = self.vocabulary.encode(prefix)
-        else:
-            given = _as_ids(prefix, "complete")
-            if given.ndim > 1:
-                raise SettingsError(f"complete takes the ids of one prefix, not {given.shape}")
-            ids = np.atleast_1d(given).tolist()
-        if not ids:
-            raise SettingsError("the prefix is empty: give at least one token")
-        return ids
+def _no_texts() -> Vocabulary:
+    raise SettingsError("text takes integer ids, and not what is text already")
 
 
-def _as_ids(values: ArrayLike, what: str) -> NDArray[np.integer]:
-    """Integers that fit 64 bits. Raises SettingsError for all else."""
-    try:
-        ids = np.asarray(values)
-    except (ValueError, TypeError, OverflowError) as error:  # rows of different lengths
-        raise SettingsError(f"{what} takes integer ids, in rows of one length: {error}") from error
-    if ids.size == 0 and ids.dtype == np.float64:  # what NumPy makes of an empty list
-        return ids.astype(np.int64)
-    if ids.dtype.kind not in "iu" or (ids.dtype == np.uint64 and ids.size and ids.max() > np.iinfo(np.int64).max):
-        raise SettingsError(f"{what} takes integer ids, not {ids.dtype}")
-    return ids
+def _plain(parameters: Any) -> Any:
+    """Parameters without NumPy's numbers, which DuckDB does not know."""
+    if isinstance(parameters, dict):
+        return {name: _plain(value) for name, value in parameters.items()}
+    if isinstance(parameters, list | tuple):
+        return [_plain(value) for value in parameters]
+    return parameters.item() if isinstance(parameters, np.generic) else parameters

@@ -9,13 +9,14 @@ very large, only where that is asked for.
 Sorting and grouping keep within a limit of memory and spill into a folder of the database's own; ``close`` removes it.
 """
 
+import atexit
 import errno
 import os
 import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,13 +25,15 @@ from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from taskcatalog.catalog.folder import CatalogFolder
-from taskcatalog.catalog.statements import tables_read
+from taskcatalog.catalog.frames import as_tables, lend
+from taskcatalog.catalog.statements import builtin_views, tables_read
 from taskcatalog.errors import DiskFullError, InputError, SettingsError, TaskcatalogError
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.parts import problem_of, wrong_size
-from taskcatalog.sizes import memory_budget, worker_count
+from taskcatalog.sizes import Size, memory_budget, worker_count
 from taskcatalog.storage import stamp_of
 from taskcatalog.tables import corpus, ngrams, registry, scans
 from taskcatalog.tables.declare import Table
@@ -52,6 +55,8 @@ class _View:
     name: str
     query: str
     files: _Files
+    own: _Files | None
+    """The files whose rows are its rows; None where a query makes them."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class _Found:
     """Tables that a stopped or running command is to make."""
 
 
-def connect(folder: CatalogFolder, memory: str | None = None) -> "Database":
+def connect(folder: CatalogFolder, memory: Size | None = None) -> "Database":
     """The finished tables of the catalog, to be read within ``memory`` (as ``8GB``; default as elsewhere)."""
     budget = memory_budget(memory)
     found = _look(folder)
@@ -96,10 +101,12 @@ class Database:
         """The tables that do not answer, each with what is wrong."""
         self._folder, self._unfinished = folder, found.unfinished
         self._files: dict[str, _Files] = {}
+        self._own: dict[str, _Files | None] = {}
         self._compared: set[Path] = set()
         self._stamps: dict[Path, str] = {}
         # Of a process that ends in between, too; one that is killed may leave the folder in the system's temporary one.
         self._end = weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True)
+        _open.add(self)
         for table in found.tables:
             self._create(table)
 
@@ -107,6 +114,14 @@ class Database:
     def tables(self) -> list[str]:
         """The names of those that answer."""
         return sorted(self._files)
+
+    def n_rows(self, table: str) -> int | None:
+        """The rows of a table, as the ends of its files say; None where they do not, or cannot be read."""
+        own = self._own[table]
+        try:
+            return None if own is None else sum(pq.read_metadata(path).num_rows for path in own)
+        except (pa.ArrowException, OSError):
+            return None
 
     def close(self) -> None:
         self.connection.close()
@@ -127,21 +142,32 @@ class Database:
         self.connection.execute("SET enable_external_access = false")
         self.connection.execute("SET lock_configuration = true")
 
-    def ask(self, query: str, verify: bool = False) -> duckdb.DuckDBPyRelation:
-        """Answers one statement that only reads the tables, in a session of its own.
+    def ask(
+        self,
+        query: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        frames: Mapping[str, Any] | None = None,
+        verify: bool = False,
+    ) -> duckdb.DuckDBPyRelation:
+        """Answers one statement that only reads the tables, and the ``frames``, in a session of its own.
 
         The files of its tables are compared with the ledger first, each once; more than 1 GB of them only with
         ``verify``. Raises SettingsError for any other statement, InputError for a table that is damaged.
         """
+        if not self._end.alive:
+            raise SettingsError(f"{self._folder.path}: this catalog was closed: open it again")
         with query_errors():
             session = self.connection.cursor()
             names = tables_read(session, query)
             known = {name.lower(): name for name in self._files}
+            lent = as_tables(frames or {}, known.keys() | self._unfinished.keys() | builtin_views(session))
+            names -= lent.keys()
             for name in sorted(names - known.keys()):
                 self._refuse(name)
             self.check_unchanged([known[name] for name in names])
             self.compare([known[name] for name in names], whatever_size=verify)
-            return session.sql(query)
+            lend(session, lent)
+            return session.sql(query, params=parameters) if parameters else session.sql(query)
 
     def check_unchanged(self, tables: Collection[str]) -> None:
         """Raises InputError where some tables are damaged, or have a file that is not the one that was opened."""
@@ -170,6 +196,7 @@ class Database:
             try:
                 self.connection.execute(f"CREATE VIEW {quoted(table.name)} AS {table.query}")
                 self._files[table.name] = table.files
+                self._own[table.name] = table.own
                 self._stamps |= {path: stamp_of(path) for path in table.files}
                 return
             except duckdb.Error as error:
@@ -186,6 +213,16 @@ class Database:
         command = _command_for(name, self._folder.path)
         remedy = f"{command} makes it" if command else f"the tables are {', '.join(self.tables)}"
         raise SettingsError(f"query: table {name!r} is not in {self._folder.path}: {remedy}")
+
+
+_open: "weakref.WeakSet[Database]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """DuckDB warns of a connection with functions of Python's that is open when these are gone."""
+    for database in list(_open):
+        database.close()
 
 
 _REMEDY = "restore it, or make it anew ('taskcatalog verify' tells all that is wrong)"
@@ -335,7 +372,7 @@ def _files(table: Table, ledgers: Iterable[Ledger]) -> _Files:
 
 
 def _plain(name: str, files: _Files, order: str = "") -> _View:
-    return _View(name, f"SELECT * FROM {parquet_files(files)}{order}", files)
+    return _View(name, f"SELECT * FROM {parquet_files(files)}{order}", files, files)
 
 
 def _ngram_tables(ledger: Ledger, predicted: list[Ledger]) -> Iterator[_View]:
@@ -345,7 +382,7 @@ def _ngram_tables(ledger: Ledger, predicted: list[Ledger]) -> Iterator[_View]:
         files = files_of(table, ledger)
         if files and predicted and table.name in tops:
             query = _top_with_models(tops[table.name], files, predicted)
-            yield _View(table.name, query, {**files, **predictions})
+            yield _View(table.name, query, {**files, **predictions}, files)
         elif files:
             yield _plain(table.name, files)
 
@@ -379,6 +416,6 @@ def _scan_tables(length: int, scanned: list[Ledger]) -> Iterator[_View]:
         )
         query = f"""SELECT long_ids, first(text ORDER BY model) AS text, max(count) AS count, count(*) AS n_models,
             {columns} FROM {parquet_files(tasks)} GROUP BY long_ids ORDER BY count DESC, long_ids"""
-        yield _View(of_models.name, query, tasks)
+        yield _View(of_models.name, query, tasks, None)
     if measures:
         yield _plain(all_measures.name, measures)

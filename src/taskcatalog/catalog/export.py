@@ -6,6 +6,7 @@ same: DuckDB puts a random identifier into each, and lays out blocks as its thre
 """
 
 from contextlib import ExitStack
+from os import PathLike
 from pathlib import Path
 
 import duckdb
@@ -17,13 +18,14 @@ from taskcatalog.runs.files import folder_held
 from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.outputs import check_result_file, result_file
 from taskcatalog.runs.progress import note, progress_bar
+from taskcatalog.sizes import Size
 from taskcatalog.storage import locate_here
 from taskcatalog.tables import registry
 from taskcatalog.tables.sorting import literal
 
 
 def write_duckdb(
-    catalog: str | Path, out: str | Path, *, memory: str | None = None, force: bool = False
+    catalog: str | PathLike[str], out: str | PathLike[str], *, memory: Size | None = None, force: bool = False
 ) -> dict[str, int]:
     """Writes every finished table of a catalog into a database at ``out``; returns the rows of each.
 

@@ -18,17 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taskcatalog.catalog.database import query_errors, quoted, rows_of
-from taskcatalog.display import DRAWN
+from taskcatalog.catalog.functions import drawn
 from taskcatalog.errors import SettingsError
 from taskcatalog.runs.outputs import result_file
-from taskcatalog.tables.sorting import literal
 from taskcatalog.terminal import SCREEN
 
 TableFormat = Literal["table", "csv", "json", "parquet"]
 _ROWS_AT_ONCE = 10_000
 _UNCUT: dict[str, Any] = {"max_width": 1 << 20, "max_col_width": 1 << 16, "max_rows": 10_000}
-_DRAWN = {character: drawn for character, drawn in DRAWN.items() if character != "\0"}
-"""DuckDB has no text with NUL in a query."""
 _FORMATS: dict[str, TableFormat] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 _NOT_FINITE = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 
@@ -83,7 +80,7 @@ def _drawn(name: str, kind: object) -> str:
     column = quoted(name)
     if str(kind) != "VARCHAR":
         return column
-    return f"translate({column}, {literal(''.join(_DRAWN))}, {literal(''.join(_DRAWN.values()))}) AS {column}"
+    return f"{drawn(column)} AS {column}"
 
 
 def _table(relation: duckdb.DuckDBPyRelation, *, on_terminal: bool) -> str:

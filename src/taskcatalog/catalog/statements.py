@@ -59,7 +59,7 @@ def tables_read(database: duckdb.DuckDBPyConnection, query: str) -> set[str]:
         _check(node)
         tables |= _named_tables(node)
         own |= {str(entry["key"]).lower() for entry in _entries(node)}
-    builtin = _builtin_views(database)
+    builtin = builtin_views(database)
     if forbidden := sorted(own & builtin):
         raise SettingsError(f"query: WITH may not name anything {forbidden[0]!r}, as a view of DuckDB's own: rename it")
     return tables - own
@@ -139,6 +139,7 @@ def _entries(node: dict[str, Any]) -> list[dict[str, Any]]:
     return list((node.get("cte_map") or {}).get("map") or [])
 
 
-def _builtin_views(database: duckdb.DuckDBPyConnection) -> set[str]:
+def builtin_views(database: duckdb.DuckDBPyConnection) -> set[str]:
+    """DuckDB's own, in lower case."""
     rows = database.execute("SELECT view_name FROM duckdb_views() WHERE internal").fetchall()
     return {name.lower() for (name,) in rows}

@@ -12,6 +12,7 @@ from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.catalog.rules import Rows
 from taskcatalog.errors import InputError
 from taskcatalog.runs.ledger import Ledger
+from taskcatalog.sizes import Size
 from taskcatalog.tables import corpus, registry
 from taskcatalog.tables.measures import DIVERGENCE_MEASURE
 from taskcatalog.tables.sorting import literal
@@ -23,7 +24,7 @@ def is_catalog(path: Path) -> bool:
     return folder.description.is_file() or any(folder.stages())
 
 
-def verify_catalog(path: Path, memory: str | None = None) -> list[str]:
+def verify_catalog(path: Path, memory: Size | None = None) -> list[str]:
     """Problems of a catalog, one line each."""
     folder = CatalogFolder(path)
     problems = [f"{one}: holds files, but no ledger.json that tells them" for one in folder.folders_without_ledger()]

@@ -90,11 +90,12 @@ def tokenize(
     taskcatalog tokenize corpus/ --out store --tokenizer EleutherAI/pythia-70m-deduped
     """
     chosen = tc.TokenizeSettings(**settings)
-    store = tc.tokenize(
+    made = tc.tokenize(
         source, out, tokenizer, chosen,
         format=format, engine=engine, staging=staging, max_document=max_document, workers=workers,
         follow_links=follow_links, force=force,
     )  # fmt: skip
+    store = made.store
     summary = f"{out}: complete, {store.n_tokens:,} tokens in {store.n_sequences:,} sequences"
     report({"out": out, **store.describe()}, [summary])
 
@@ -139,10 +140,11 @@ def convert(
     )
     opening = store_options(options)
     made = tc.convert(store, out, settings, options=opening, **options)
-    dropped = made["dropped_tokens"]
+    dropped = made.dropped_tokens
     rest = f"; the last, partial sequence of {dropped:,} tokens is left out" if dropped else ""
-    summary = f"{out}: complete, {made['tokens']:,} tokens in {made['sequences']:,} sequences{rest}"
-    report({"out": out, **made}, [summary])
+    summary = f"{out}: complete, {made.tokens:,} tokens in {made.sequences:,} sequences{rest}"
+    facts = {"tokens": made.tokens, "sequences": made.sequences, "dropped_tokens": dropped}
+    report({"out": out, **facts}, [summary])
 
 
 @command
@@ -174,10 +176,10 @@ def ngrams(store: str, out: Path, memory: str | None, workers: int | None, force
 
     without_extensions()
     options = store_options(settings)
-    rows = tc.ngrams(
+    made = tc.ngrams(
         store, out, tc.NgramSettings(**settings), options=options, memory=memory, workers=workers, force=force
     )
-    report_rows(f"{out}: complete", out, rows)
+    report_rows(f"{out}: complete", out, made.rows)
     note_partial(out)
 
 
@@ -223,7 +225,7 @@ def predict(
         if out is not None or kind is not None:
             raise tc.SettingsError("--out and --format are for --prompts or --sql: give one of these, too")
         asked = tc.predict(catalog, models, **options)
-        report_rows(f"{catalog}: complete, completions asked of each model", catalog, asked)
+        report_rows(f"{catalog}: complete, completions asked of each model", catalog, asked.completions)
         return
     from duckdb import from_arrow
 
@@ -232,7 +234,7 @@ def predict(
     kind = kind or ("json" if wants_json() and out is None else format_of(out))
     if out is not None:
         asked = tc.predict(catalog, models, prompts=prompts, sql=sql, out=out, format=kind, **options)
-        report_rows(f"{out}: complete, prompts asked of each model", out, asked)
+        report_rows(f"{out}: complete, prompts asked of each model", out, asked.completions)
     else:
         write_result(from_arrow(tc.predict(catalog, models, prompts=prompts, sql=sql, **options)), kind, None)
 
@@ -275,7 +277,10 @@ def scan(
         bos=BOS_CHOICES[bos],
     )
     opening = store_options(options)
-    report_rows(f"{out}: complete", out, tc.scan(store, model, out, settings, options=opening, **options))
+    found = tc.scan(store, model, out, settings, options=opening, **options)
+    facts = {name: getattr(found, name) for name in _SCANNED}
+    report_rows(f"{out}: complete", out, facts)
 
 
+_SCANNED = ("tokens", "windows", "prompts", "tasks", "not_finite", "positions")
 COMMANDS = (demo, tokenize, convert, ngrams, predict, scan)

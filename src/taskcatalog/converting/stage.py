@@ -7,8 +7,10 @@ where it is shorter, and the facts say how many tokens that were. A flat file ta
 Left out: making sequences of another length from an MDS set, whose samples are its sequences.
 """
 
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,11 +37,12 @@ from taskcatalog.runs.pools import Threads
 from taskcatalog.runs.stage import NUMBER, Stage
 from taskcatalog.settings import Between, Settings
 from taskcatalog.sizes import worker_count
-from taskcatalog.storage import AnyPath
-from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.storage import AnyPath, locate
+from taskcatalog.stores.format import IdType
+from taskcatalog.stores.open_store import AnyStore, StoreOptions, open_store
 from taskcatalog.stores.reference import StoreReference
 from taskcatalog.stores.sequence_range import SequenceRange, typical_length
-from taskcatalog.stores.store import Sequences, Store, unchanged
+from taskcatalog.stores.store import OpenedStore, Sequences, Store, unchanged
 
 _SHARD = f"{NUMBER}/shard.{NUMBER}.mds"
 STAGE = Stage("convert", (INDEX, f"{NUMBER}/{INDEX}", _SHARD, f"{_SHARD}.*"))
@@ -69,6 +72,29 @@ class ConvertSettings(Settings):
                     raise SettingsError(f"--{name.replace('_', '-')} is for --format mds: leave it out")
         if self.compression not in (None, "none"):
             check_compression(str(self.compression))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertResult:
+    """What was written."""
+
+    path: AnyPath
+    options: StoreOptions
+    """With which the written store is opened. It does not know its tokenizer."""
+    tokens: int
+    sequences: int
+    dropped_tokens: int
+    """Of a last, partial sequence, which MDS does not take."""
+    seconds: float = field(compare=False)
+    """That the call took."""
+
+    @cached_property
+    def store(self) -> OpenedStore:
+        """The written store, opened when it is first asked for."""
+        return open_store(self.path, self.options)
+
+
+_ID_TYPES: dict[str, IdType] = {"uint16": "uint16", "uint32": "uint32"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +140,7 @@ class _Folder(OnePart):
 
 
 def convert(
-    store: str | AnyPath,
+    store: AnyStore,
     out: str | AnyPath,
     settings: ConvertSettings,
     *,
@@ -123,10 +149,13 @@ def convert(
     workers: int | None = None,
     pool: Pool | None = None,
     force: bool = False,
-) -> dict[str, int]:
-    """Writes a store to ``out`` in another format; returns how many tokens and sequences were written.
+) -> ConvertResult:
+    """Writes a store to ``out`` in another format.
 
-    ``dropped_tokens`` are those of a last, partial sequence that MDS does not take. ``out`` may be a URL for
+    >>> convert("store", "ids.bin", ConvertSettings(format="flat")).tokens == open_store("store").n_tokens
+    True
+
+    ``out`` may be a URL for
     ``mds``; then ``staging`` is a folder for what is not uploaded yet, by default in the user's
     cache. The same call again goes on where it was stopped, or does nothing. ``pool`` does the work in place of
     ``workers`` threads.
@@ -134,14 +163,22 @@ def convert(
     Raises InputError for a store that cannot be read, or whose sequences have unequal lengths where the format
     cannot say so; ConflictError where ``out`` holds something else (``force`` replaces another run's output).
     """
+    started = time.perf_counter()
+    if not isinstance(settings, ConvertSettings):
+        raise SettingsError("settings are not ConvertSettings: give ConvertSettings(format=…)")
     pool = pool or Threads(worker_count(workers))
     source = open_store(store, options)
     reference = StoreReference.of(source, store, options)
     check_apart(out, [source.path])
     if settings.format == "flat":
-        return write_flat(reference, out, _inputs(source), pool, force)
-    to = destination(out, staging)
-    return _write_mds(reference, to, _layout(source, settings), pool, force)
+        facts = write_flat(reference, out, _inputs(source), pool, force)
+    else:
+        facts = _write_mds(reference, destination(out, staging), _layout(source, settings), pool, force)
+    opening = StoreOptions(
+        id_dtype=_ID_TYPES[source.identity.id_dtype.name],
+        sequence_length=source.identity.sequence_length if settings.format == "flat" else None,
+    )
+    return ConvertResult(path=locate(out), options=opening, seconds=time.perf_counter() - started, **facts)
 
 
 def _inputs(store: Store) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Token store to n-gram, prefix and top tables."""
 
+import time
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskcatalog.catalog.folder import CatalogFolder
+from taskcatalog.catalog.made import Made
 from taskcatalog.compiled import is_kept
 from taskcatalog.counting.count import count_range, cut_store, least_memory, tokens_that_fit
 from taskcatalog.counting.kernels import sort_and_count
@@ -25,10 +28,10 @@ from taskcatalog.runs.pools import Inline, Threads
 from taskcatalog.runs.progress import note, progress_bar
 from taskcatalog.runs.stage import Stage, defaults_of
 from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, given_or_default
-from taskcatalog.sizes import check_memory, memory_budget, worker_count
-from taskcatalog.storage import AnyPath, locate_here
+from taskcatalog.sizes import Size, check_memory, memory_budget, worker_count
+from taskcatalog.storage import locate_here
 from taskcatalog.stores.chosen import advise_on_tokens, chosen_sequences
-from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.open_store import AnyStore, StoreOptions, open_store
 from taskcatalog.stores.reference import StoreReference
 from taskcatalog.stores.sequence_range import SequenceRange
 from taskcatalog.stores.store import Store, unchanged
@@ -55,6 +58,14 @@ class NgramSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "n", tuple(sorted(set(self.n))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NgramsResult(Made):
+    """What was counted."""
+
+    tokens: int
+    """Of the store."""
 
 
 STAGE = Stage("ngrams", registry.files_of("ngrams"), defaults_of(NgramSettings))
@@ -114,26 +125,33 @@ class _Counting:
 
 
 def ngrams(
-    store: str | AnyPath,
-    out: str | Path,
+    store: AnyStore,
+    out: str | PathLike[str],
     settings: NgramSettings | None = None,
     *,
     options: StoreOptions | None = None,
-    memory: str | None = None,
+    memory: Size | None = None,
     workers: int | None = None,
     pool: Pool | None = None,
     force: bool = False,
-) -> dict[str, int]:
-    """Counts a store's n-grams into the catalog at ``out``; returns the number of rows of each table.
+) -> NgramsResult:
+    """Counts a store's n-grams into the catalog at ``out``.
 
-    ``store`` is a token store, an MDS folder or a flat ``.bin`` (``options`` say what the latter do not);
-    ``memory`` bounds the working memory ("8GB"), beside that of the libraries (see docs/memory.md). The same call
-    again goes on where it was stopped, or does nothing. ``pool`` does the work in place of ``workers`` threads; runs
-    then go to disk.
+    >>> made = ngrams("store", "catalog", NgramSettings(n=(2, 3), min_prefix_count=10))
+    >>> made.rows["bigrams"]
+    12
+    >>> made.catalog.count("import os").tolist()
+    [100]
+
+    ``store`` is a token store, an MDS folder or a flat ``.bin`` (``options`` say what the latter do not), or one that
+    is open; ``memory`` bounds the working memory ("8GB", or a number of bytes), beside that of the libraries (see
+    docs/memory.md). The same call again goes on where it was stopped, or does nothing. ``pool`` does the work in place
+    of ``workers`` threads; runs then go to disk.
 
     Raises InputError for a store that cannot be read, ConflictError where ``out`` holds something else
     (``force`` replaces the tables of other settings), SettingsError for less ``memory`` than the vocabulary needs.
     """
+    started = time.perf_counter()
     settings = given_or_default(settings, NgramSettings)
     budget, workers = memory_budget(memory), worker_count(workers)
     source = open_store(store, options)
@@ -141,7 +159,7 @@ def ngrams(
     chosen = chosen_sequences(source, settings.start, settings.max_tokens)
     doing = f"counting {layout.n}-grams of a vocabulary of {layout.vocabulary_size:,} ids"
     folder = CatalogFolder(locate_here(out))
-    check_apart(out, [source.path])
+    check_apart(folder.path, [source.path])
     folder.check_identity(source.identity)
     inputs = {"store": source.identity.fingerprint}
     if not Ledger.is_done(folder.ngrams, STAGE, inputs, asdict(settings)):
@@ -162,8 +180,10 @@ def ngrams(
                 _fill(counting)
             folder.prepare(source.identity, source.vocabulary)
             ledger.finish(_facts(ledger, settings, source, chosen))
-        folder.remember_store(source.path, options)
-    return {name: rows for name, rows in ledger.facts.items() if name not in ("tokens", "store_tokens")}
+        folder.remember_store(source.path, source.options)
+    rows = {name: rows for name, rows in ledger.facts.items() if name not in ("tokens", "store_tokens")}
+    seconds = time.perf_counter() - started
+    return NgramsResult(folder=folder.path, rows=rows, seconds=seconds, tokens=ledger.facts["tokens"])
 
 
 def _fill(run: _Counting) -> None:

@@ -40,13 +40,13 @@ def demo(out: str | Path, say: Callable[[str], None] = print) -> Catalog:
     with _timed("tokenize", seconds):
         tokens = tokenize(standard_library_sources(), store, str(DATA), TokenizeSettings())
     with _timed("ngrams", seconds):
-        rows = ngrams(store, folder, NGRAMS)
+        counted = ngrams(store, folder, NGRAMS)
     with _timed("predict", seconds):
         predict(folder, str(DATA), label=LABEL)
     with _timed("scan", seconds):
         found = scan(store, str(DATA), folder, SCAN, label=LABEL)
     catalog = Catalog(folder)
-    _tell_sizes(say, tokens.describe(), rows | {"scan_4": found["tasks"]}, found["tokens"])
+    _tell_sizes(say, tokens.store.describe(), {**counted.rows, **found.rows}, found.tokens)
     _tell_learned(say, catalog)
     _tell_examples(say, catalog)
     say("\nTime, in seconds")

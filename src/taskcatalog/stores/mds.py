@@ -59,6 +59,8 @@ class ShardTexts:
 class MdsStore:
     """A folder of MDS shards that hold ids. Threads may read it side by side."""
 
+    options = StoreOptions()
+
     def __init__(
         self,
         path: AnyPath,

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from taskcatalog.errors import InputError
 from taskcatalog.settings import given_or_default
-from taskcatalog.storage import AnyPath
-from taskcatalog.stores.open_store import StoreOptions, open_store
-from taskcatalog.stores.store import Store
+from taskcatalog.stores.open_store import AnyStore, StoreOptions, is_opened, open_store
+from taskcatalog.stores.store import OpenedStore, Store
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,11 @@ class StoreReference:
     """Of the store when its stage began."""
 
     @classmethod
-    def of(cls, store: Store, path: str | AnyPath, options: StoreOptions | None) -> Self:
-        """That of a store which was opened so."""
+    def of(cls, store: Store, path: AnyStore, options: StoreOptions | None) -> Self:
+        """That of a store which was opened so, or was handed over open."""
+        if is_opened(path):
+            opened = cast(OpenedStore, path)
+            path, options = opened.path, opened.options
         reference = cls(str(path), given_or_default(options, StoreOptions), store.stamp)
         reference.__dict__["store"] = store
         return reference

@@ -16,6 +16,7 @@ from taskcatalog.storage import AnyPath, stamp_of
 from taskcatalog.stores.document import Document
 from taskcatalog.stores.id_file import side_by_side
 from taskcatalog.stores.identity import StoreIdentity
+from taskcatalog.stores.options import StoreOptions
 from taskcatalog.vocabulary import Vocabulary
 
 
@@ -56,7 +57,13 @@ class Store(Protocol):
 
 
 class OpenedStore(Store, Protocol):
-    """A store that was opened from its files: a token of it leads back to where it comes from."""
+    """A store that was opened from its files: a token of it leads back to where it comes from.
+
+    Stages take it in place of the path of one.
+    """
+
+    options: StoreOptions
+    """What it was opened with."""
 
     def sequence_at(self, token: int) -> tuple[int, int]:
         """The number of the sequence that a token is in, and the first token of that. Raises SettingsError for a token

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from taskcatalog.storage import AnyPath
 from taskcatalog.stores.document import Document, UnknownDocumentError, between_ends, check_token
 from taskcatalog.stores.fingerprint import fingerprint_of_files
+from taskcatalog.stores.format import StoreOptions
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.stores.store import Sequences, ranges, stamp_of_files, starts_after, uniform_ends
 from taskcatalog.vocabulary import Vocabulary
@@ -31,6 +32,8 @@ class Ids(Protocol):
 
 class StreamStore:
     """Ids in files that describe neither their tokenizer nor, most of them, their sequences."""
+
+    options = StoreOptions()
 
     def __init__(
         self,

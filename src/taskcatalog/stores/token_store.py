@@ -73,6 +73,8 @@ class _IdPart:
 class TokenStore:
     """A token store, memory-mapped where it is on this machine."""
 
+    options = StoreOptions()
+
     def __init__(self, path: AnyPath, sequence_length: int | None = None) -> None:
         """Raises InputError where the store is missing, unfinished or of the wrong size."""
         self.path = path

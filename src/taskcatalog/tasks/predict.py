@@ -1,9 +1,11 @@
 """Each model's probability of every completion in the top tables."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 
 from taskcatalog.catalog.catalog import Catalog
 from taskcatalog.catalog.folder import CatalogFolder
+from taskcatalog.catalog.made import Made
 from taskcatalog.catalog.results import TableFormat, format_of, write_result
 from taskcatalog.errors import ConflictError, InputError, SettingsError
 from taskcatalog.lm.bos import Bos, bos_id_of
@@ -27,7 +30,7 @@ from taskcatalog.runs.ledger import Ledger
 from taskcatalog.runs.outputs import check_result_file
 from taskcatalog.runs.parts import Facts, Part, finished, problem_of
 from taskcatalog.runs.stage import Stage
-from taskcatalog.sizes import memory_budget, sufficient_budget
+from taskcatalog.sizes import Size, memory_budget, sufficient_budget
 from taskcatalog.storage import locate_here
 from taskcatalog.tables import ngrams, registry
 from taskcatalog.tables.names import id_columns, top_table
@@ -40,6 +43,14 @@ from taskcatalog.tasks.predict_prompts import GivenPrompts, answers_of, given_pr
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
 
 STAGE = Stage("predict", registry.files_of("predict"), {"bos": False})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictResult(Made):
+    """What was asked. The rows are those of the models of this call."""
+
+    completions: Mapping[str, int]
+    """How many completions each model was asked for, by its label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +101,7 @@ class _PredictJob(ModelJob[_Predictor]):
 
 
 def predict(
-    catalog: str | Path,
+    catalog: str | PathLike[str],
     models: str | Path | Sequence[str | Path],
     *,
     prompts: GivenPrompts | None = None,
@@ -103,7 +114,7 @@ def predict(
     label: str | None = None,
     device: str = "auto",
     dtype: Dtype = "auto",
-    memory: str | None = None,
+    memory: Size | None = None,
     pool: Pool | None = None,
     force: bool = False,
 ) -> Any:  # what it is depends on what is asked, and Arrow's table has no type
@@ -111,19 +122,20 @@ def predict(
 
     Each model (a hub name, a folder, or ``pythia`` for all eight deduplicated sizes) gets files of its own under
     its label; the others' stay as they are. With ``revisions``, each model is asked as it was at each
-    of them. Returns the number of completions asked, by label. The same call again goes on where it was
+    of them. Returns a PredictResult. The same call again goes on where it was
     stopped, or does nothing. ``pool`` does the work in place of a process for each device. ``bos`` puts the model's
     beginning-of-sequence token in front of every prompt; ``auto`` where ``lm.bos`` finds that it was trained so.
 
     ``prompts`` are texts, lists of ids, a table or DataFrame with a column ``ids`` or ``text``, or a Path of a file
     with one; or the rows of a query, ``sql``, with such a column or the columns ``id0``, ``id1`` …. Of each, the last
     token is the completion. What models say of them is not put into the catalog: it is written to the file ``out``
-    (Parquet, CSV or JSON, as ``format`` or its name says), or returned as a table, with the columns that
+    (Parquet, CSV or JSON, as ``format`` or its name says), or returned as an Arrow table, with the columns that
     ``predict_prompts.answers_of`` tells.
 
     Raises InputError for a catalog without top tables or a model that cannot be used, SettingsError for what is no
     prompt.
     """
+    started = time.perf_counter()
     folder = CatalogFolder(locate_here(catalog))
     identity = folder.identity()
     memory_budget(memory)  # whatever else is wrong, its form is said first
@@ -145,10 +157,12 @@ def predict(
             doing = f"predicting with model {model.name.label}"
             budget = sufficient_budget(memory, 0 if is_done else needed.least, doing)
             runs.append((asker, budget - needed.held))
-        return {
+        asked_of = {
             asker.found.name.label: _predict_one(folder, asker, tops, identity.id_dtype, rest, pool, force)
             for asker, rest in runs
         }
+    rows, seconds = {"predictions": sum(asked_of.values())}, time.perf_counter() - started
+    return PredictResult(folder=folder.path, rows=rows, seconds=seconds, completions=asked_of)
 
 
 def _check_given(
@@ -174,9 +188,10 @@ def _predict_given(
     out: str | Path | None,
     kind: TableFormat | None,
     bos: Bos,
-    memory: str | None,
+    memory: Size | None,
     force: bool,
 ) -> Any:
+    started = time.perf_counter()
     with Catalog(folder.path, memory=memory) as catalog, given_prompts(catalog, prompts, sql) as given:
         for model in found:
             needed = predict_needs(model, [max(2, given.longest)])
@@ -185,7 +200,8 @@ def _predict_given(
             if out is None:
                 return answers.to_arrow_table()
             write_result(answers, kind or format_of(Path(out)), Path(out), force=force)
-    return {model.name.label: given.n_prompts for model in found}
+    counts = {model.name.label: given.n_prompts for model in found}
+    return PredictResult(folder=folder.path, rows={}, seconds=time.perf_counter() - started, completions=counts)
 
 
 def predict_needs(found: FoundModel, ns: Iterable[int]) -> Needs:

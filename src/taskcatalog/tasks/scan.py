@@ -1,10 +1,13 @@
 """First-token deletion: the short prompts of a corpus whose meaning changes with one more token in front."""
 
+import time
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Annotated
 
 from taskcatalog.catalog.folder import CatalogFolder
+from taskcatalog.catalog.made import Made
 from taskcatalog.errors import InputError
 from taskcatalog.ids import bits_of
 from taskcatalog.lm.bos import Bos, bos_id_of
@@ -20,10 +23,10 @@ from taskcatalog.runs.pools import Inline
 from taskcatalog.runs.progress import note
 from taskcatalog.runs.stage import Stage, defaults_of
 from taskcatalog.settings import COUNT, POSITIVE, SHARE, Between, Settings, given_or_default
-from taskcatalog.sizes import memory_budget, sufficient_budget
-from taskcatalog.storage import AnyPath, locate_here
+from taskcatalog.sizes import Size, memory_budget, sufficient_budget
+from taskcatalog.storage import locate_here
 from taskcatalog.stores.chosen import advise_on_tokens, chosen_sequences
-from taskcatalog.stores.open_store import StoreOptions, open_store
+from taskcatalog.stores.open_store import AnyStore, StoreOptions, open_store
 from taskcatalog.stores.reference import StoreReference
 from taskcatalog.stores.sequence_range import SequenceRange
 from taskcatalog.stores.store import Store, ranges, unchanged
@@ -63,6 +66,24 @@ class ScanSettings(Settings):
     trained so. A scan's ledger says what came of it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScanResult(Made):
+    """What was found."""
+
+    tokens: int
+    """That were scanned."""
+    windows: int
+    """Occurrences of long prompts in these."""
+    prompts: int
+    """Distinct ones."""
+    tasks: int
+    """Those that were accepted."""
+    not_finite: int
+    """Prompts that were left out, as a measure was not a finite number."""
+    positions: int
+    """Tokens that the model was run on."""
+
+
 STAGE = Stage("scan", registry.files_of("scan"), defaults_of(ScanSettings))
 
 
@@ -81,9 +102,9 @@ class _Described(Facts):
 
 
 def scan(
-    store: str | AnyPath,
+    store: AnyStore,
     model: str,
-    out: str | Path,
+    out: str | PathLike[str],
     settings: ScanSettings | None = None,
     *,
     options: StoreOptions | None = None,
@@ -91,20 +112,19 @@ def scan(
     label: str | None = None,
     device: str = "auto",
     dtype: Dtype = "auto",
-    memory: str | None = None,
+    memory: Size | None = None,
     pool: Pool | None = None,
     force: bool = False,
-) -> dict[str, int]:
+) -> ScanResult:
     """Scans a store with a model into the table ``scan_<prompt length>`` of the catalog at ``out``.
 
-    Returns what was found: ``tokens`` scanned, ``windows`` (occurrences of long prompts), ``prompts``
-    (distinct ones), ``tasks`` (accepted ones), ``not_finite`` (left out, as a measure was not a finite
-    number), ``positions`` (tokens that the model was run on). The same call again goes on where it was stopped,
-    or does nothing. ``pool`` does the work in place of a process for each device.
+    The same call again goes on where it was stopped, or does nothing. ``pool``
+    does the work in place of a process for each device.
 
     Raises InputError for a store or model that cannot be used, ConflictError where ``out`` holds a scan of
     the same model and prompt length made differently (``force`` replaces it).
     """
+    started = time.perf_counter()
     settings = given_or_default(settings, ScanSettings)
     memory_budget(memory)  # whatever else is wrong, its form is said first
     source = open_store(store, options)
@@ -117,7 +137,7 @@ def scan(
     sequences = chosen_sequences(source, settings.start, settings.max_tokens)
     check_tokenizer(source.vocabulary, found, source.path)
     folder = CatalogFolder(locate_here(out))
-    check_apart(out, [source.path])
+    check_apart(folder.path, [source.path])
     folder.check_identity(source.identity)
     check_label(found.name.label, folder)
     inputs = {"store": source.identity.fingerprint}
@@ -135,8 +155,9 @@ def scan(
             _fill(ledger, reference, sequences, scorer, settings, budget - needed.held, pool)
             folder.prepare(source.identity, source.vocabulary)
             ledger.finish(_facts(ledger))
-        folder.remember_store(source.path, options)
-    return dict(ledger.facts)
+        folder.remember_store(source.path, source.options)
+    facts, seconds = ledger.facts, time.perf_counter() - started
+    return ScanResult(folder=folder.path, rows={ledger.folder.parent.name: facts["tasks"]}, seconds=seconds, **facts)
 
 
 def _fill(

@@ -7,8 +7,9 @@ ids and a file of documents.
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,7 +30,7 @@ from taskcatalog.runs.pools import Processes
 from taskcatalog.runs.progress import note
 from taskcatalog.runs.stage import defaults_of
 from taskcatalog.settings import Settings, checked, given_or_default
-from taskcatalog.sizes import parse_size, worker_count
+from taskcatalog.sizes import Size, parse_size, worker_count
 from taskcatalog.storage import AnyPath, locate, names_of
 from taskcatalog.stores.open_store import DEFAULT_SEQUENCE_LENGTH, LENGTH
 from taskcatalog.stores.token_store import STAGE, TokenStore, fingerprint_of, keep_tokenizer
@@ -73,6 +74,21 @@ class TokenizeSettings(Settings):
     """Of a Hugging Face dataset."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenizeResult:
+    """What was made.
+
+    >>> made = tokenize("a.txt", "store", tokenizer)
+    >>> made.store.identity.sequence_length
+    2048
+    """
+
+    store: TokenStore
+    """The token store; of MDS, the one that it was converted from."""
+    seconds: float = field(compare=False)
+    """That the call took."""
+
+
 _STAGE = replace(STAGE, defaults=defaults_of(TokenizeSettings))
 
 
@@ -85,13 +101,13 @@ def tokenize(
     format: Literal["bin", "mds"] = "bin",  # noqa: A002 the word that users know
     engine: EngineChoice = "auto",
     staging: str | Path | None = None,
-    max_document: str | None = None,
+    max_document: Size | None = None,
     workers: int | None = None,
     pool: Pool | None = None,
     follow_links: bool = False,
     force: bool = False,
-) -> TokenStore:
-    """Makes a token store (``bin``) or a set of MDS shards (``mds``) at ``out``; returns the token store.
+) -> TokenizeResult:
+    """Makes a token store (``bin``) or a set of MDS shards (``mds``) at ``out``.
 
     ``sources`` are paths, folders, patterns, URLs or names of datasets (see ``documents.find``). ``tokenizer`` is
     a ``tokenizer.json``, a folder with one, or a hub name. The same call again goes on where it was stopped, or
@@ -105,9 +121,9 @@ def tokenize(
     ``max_document`` ("256MB") is the size up to which a worker holds a document in memory whole: a line of JSONL or a
     value of a table. A larger one is a bad one. ``pool`` does the work in place of ``workers`` processes.
 
-    Raises InputError for a source or tokenizer that cannot be read, ConflictError where ``out`` holds
-    something else (``force`` replaces another run's output).
+    Raises InputError for a source or tokenizer that cannot be read, ConflictError where ``out`` is something else.
     """
+    started = time.perf_counter()
     settings = given_or_default(settings, TokenizeSettings)
     workers = worker_count(workers)
     checked("format", format, Literal["bin", "mds"])
@@ -119,7 +135,7 @@ def tokenize(
         more: dict[str, Any] = {"engine": engine, "max_document": max_document, "follow_links": follow_links}
         tokenize(sources, tokens, tokenizer, settings, **more, **both)
         convert(tokens, out, ConvertSettings(format="mds"), staging=staging, **both)
-        return TokenStore(tokens)
+        return TokenizeResult(store=TokenStore(tokens), seconds=time.perf_counter() - started)
     largest = MAX_DOCUMENT if max_document is None else parse_size(max_document, "max_document")
     found = find_sources(names_of(sources, "source"), follow_links)
     _check_apart(out, found)
@@ -135,7 +151,7 @@ def tokenize(
             keep_tokenizer(ledger, vocabulary, to)
             ledger.finish(_facts(ledger, parts, end_of_text, used))
         to.publish(ledger)
-    return TokenStore(locate(out))
+    return TokenizeResult(store=TokenStore(locate(out)), seconds=time.perf_counter() - started)
 
 
 def _check_apart(out: str | AnyPath, sources: list[Source]) -> None:
