@@ -55,8 +55,8 @@ def test_plan_command(demo_data: Path, tmp_path: Path) -> None:
     (np.arange(100_000) % 500).astype("<u2").tofile(tmp_path / "flat.bin")
     given = ("plan", tmp_path / "flat.bin", "--tokenizer", demo_data)
     lines = answer(*given, "--model", demo_data, "--cores", 64, "--memory", "64GB", "--disk-rate", "2GB").splitlines()
-    assert [line.split()[0] for line in lines] == ["stage", "tokenize", "ngrams", "predict", "scan"]
-    assert len(answer("plan", tmp_path / "flat.bin").splitlines()) == 2, "without a tokenizer, only counting"
+    assert [line.split()[0] for line in lines] == ["stage", "tokenize", "ngrams", "predict", "scan", "for"]
+    assert len(answer("plan", tmp_path / "flat.bin").splitlines()) == 3, "without a tokenizer, only counting"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flat.bin"]
     (tmp_path / "empty.bin").write_bytes(b"")
     assert "has no tokens to measure on" in refusal("plan", tmp_path / "empty.bin")

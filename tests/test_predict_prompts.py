@@ -58,7 +58,7 @@ def prompts_of(store: Path) -> list[list[int]]:
 def test_ids_however_they_are_given(catalog: Path, code_store: Path, demo_data: Path, tmp_path: Path) -> None:
     prompts = prompts_of(code_store)
     before = tree(catalog)
-    said = tc.predict(catalog, str(demo_data), prompts=prompts)
+    said = tc.predict_prompts(catalog, str(demo_data), prompts=prompts)
     assert_said(said, demo_data, prompts)
     assert set(said["model"].to_pylist()) == {"data"}
     with tc.Catalog(catalog) as opened:
@@ -67,15 +67,15 @@ def test_ids_however_they_are_given(catalog: Path, code_store: Path, demo_data: 
     pq.write_table(table, tmp_path / "prompts.parquet")
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"ids": ids}) + "\n" for ids in prompts))
     for given in (table, table["ids"], table.to_pandas(), tmp_path / "prompts.parquet", tmp_path / "prompts.jsonl"):
-        assert tc.predict(catalog, str(demo_data), prompts=given).equals(said)
+        assert tc.predict_prompts(catalog, str(demo_data), prompts=given).equals(said)
     pairs = np.array([ids[:2] for ids in prompts])
-    assert_said(tc.predict(catalog, str(demo_data), prompts=pairs), demo_data, pairs.tolist())
+    assert_said(tc.predict_prompts(catalog, str(demo_data), prompts=pairs), demo_data, pairs.tolist())
     assert tree(catalog) == before
 
 
 def test_texts(catalog: Path, demo_data: Path) -> None:
     texts = ["import os", "    return self.name", "for i in range(", "import os"]
-    said = tc.predict(catalog, str(demo_data), prompts=texts)
+    said = tc.predict_prompts(catalog, str(demo_data), prompts=texts)
     with tc.Catalog(catalog) as opened:
         assert opened.vocabulary is not None
         assert_said(said, demo_data, opened.vocabulary.encode_batch(texts))
@@ -86,15 +86,17 @@ def test_a_query_over_the_catalog(catalog: Path, demo_data: Path) -> None:
     """The top table's rows get the numbers that they have in the catalog."""
     query = "SELECT id0, id1, id2, p_data FROM top_trigrams ORDER BY seq"
     tc.predict(catalog, str(demo_data))
-    said = tc.predict(catalog, str(demo_data), sql=query)
+    said = tc.predict_prompts(catalog, str(demo_data), sql=query)
     with tc.Catalog(catalog) as opened:
         rows = opened.sql(query).fetchall()
     assert len(rows) > 100
     assert said["ids"].to_pylist() == [list(row[:3]) for row in rows]
     np.testing.assert_allclose(said["p"].to_numpy(), [row[3] for row in rows], rtol=1e-5)
-    some = tc.predict(catalog, str(demo_data), sql="SELECT id0, id1 FROM bigrams ORDER BY count, id0, id1 LIMIT 50")
+    some = tc.predict_prompts(
+        catalog, str(demo_data), sql="SELECT id0, id1 FROM bigrams ORDER BY count, id0, id1 LIMIT 50"
+    )
     assert_said(some, demo_data, some["ids"].to_pylist())
-    none = tc.predict(catalog, str(demo_data), sql="SELECT id0, id1 FROM bigrams WHERE count < 0")
+    none = tc.predict_prompts(catalog, str(demo_data), sql="SELECT id0, id1 FROM bigrams WHERE count < 0")
     assert (none.num_rows, none.schema) == (0, some.schema)
 
 
@@ -105,14 +107,14 @@ def test_blocks_and_several_models(
     prompts = prompts_of(code_store)
     other = save_model("gpt2", tmp_path / "other", vocabulary=8_192)
     models = [demo_data, other]
-    whole = tc.predict(catalog, models, prompts=prompts)
+    whole = tc.predict_prompts(catalog, models, prompts=prompts)
     monkeypatch.setattr("taskcatalog.tasks.predict_prompts._PROMPTS_AT_ONCE", 7)
-    pieces = tc.predict(catalog, models, prompts=prompts)
+    pieces = tc.predict_prompts(catalog, models, prompts=prompts)
     for i, model in enumerate(models):
         for table in (whole, pieces):
             assert_said(table.slice(i * len(prompts), len(prompts)), model, prompts)
     assert whole["model"].to_pylist() == ["data"] * len(prompts) + ["other"] * len(prompts)
-    by_sql = tc.predict(catalog, str(demo_data), sql="SELECT id0, id1 FROM bigrams ORDER BY 1, 2 LIMIT 30")
+    by_sql = tc.predict_prompts(catalog, str(demo_data), sql="SELECT id0, id1 FROM bigrams ORDER BY 1, 2 LIMIT 30")
     assert_said(by_sql, demo_data, by_sql["ids"].to_pylist())
 
 
@@ -121,8 +123,8 @@ def test_the_command(catalog: Path, code_store: Path, demo_data: Path, tmp_path:
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"ids": ids}) + "\n" for ids in prompts))
     command = ["predict", catalog, "--model", demo_data]
     given = [*command, "--prompts", tmp_path / "prompts.jsonl"]
-    assert f"data  {len(prompts)}" in answer(*given, "--out", tmp_path / "out.parquet")
-    said = tc.predict(catalog, str(demo_data), prompts=prompts)
+    assert "out.parquet: complete" in answer(*given, "--out", tmp_path / "out.parquet")
+    said = tc.predict_prompts(catalog, str(demo_data), prompts=prompts)
     assert pq.read_table(tmp_path / "out.parquet").to_pylist() == said.to_pylist()
     assert "is there already" in refusal(*given, "--out", tmp_path / "out.parquet")
     rows = json.loads(answer(*command, "--sql", "SELECT [id0, id1] AS ids FROM bigrams LIMIT 3", "--json"))
@@ -134,7 +136,7 @@ def test_the_command(catalog: Path, code_store: Path, demo_data: Path, tmp_path:
 
 def test_what_is_no_prompt(catalog: Path, demo_data: Path, tmp_path: Path) -> None:
     def ask(**given: Any) -> Any:
-        return tc.predict(catalog, str(demo_data), **given)
+        return tc.predict_prompts(catalog, str(demo_data), **given)
 
     with pytest.raises(SettingsError, match="prompt 1: has one token: the last is the completion"):
         ask(prompts=[[3, 4], [5]])
@@ -150,7 +152,7 @@ def test_what_is_no_prompt(catalog: Path, demo_data: Path, tmp_path: Path) -> No
         ask(sql="DROP TABLE bigrams")
     with pytest.raises(InputError, match="takes prompts of at most 18 tokens, and 30 are asked"):
         ask(prompts=[[5] * 31])
-    with pytest.raises(SettingsError, match="out is for prompts"):
+    with pytest.raises(SettingsError, match="give one or the other"):
         ask(out=tmp_path / "x.csv")
     with pytest.raises(ConflictError, match="is inside"):
         ask(prompts=[[1, 2]], out=catalog / "x.csv")
@@ -167,7 +169,7 @@ def test_a_token_in_front(code_store: Path, demo_data: Path, tmp_path: Path) -> 
         expected = naive(demo_data, ids, (END,))
         assert (p, entropy) == pytest.approx((expected["p"], expected["entropy"]), rel=TOLERANCE, abs=1e-9)
     prompts = prompts_of(code_store)
-    assert_said(tc.predict(folder, str(demo_data), prompts=prompts, bos=True), demo_data, prompts, (END,))
+    assert_said(tc.predict_prompts(folder, str(demo_data), prompts=prompts, bos=True), demo_data, prompts, (END,))
     with pytest.raises(ConflictError, match="bos"):
         tc.predict(folder, str(demo_data), label="with_bos")
     tc.predict(folder, str(demo_data), label="without")
@@ -208,7 +210,7 @@ def test_auto_asks_the_tokenizer(code_store: Path, demo_data: Path, tmp_path: Pa
         (model / "tokenizer_config.json").unlink(missing_ok=True)
         if config is not None:
             (model / "tokenizer_config.json").write_text(json.dumps(config))
-        said = tc.predict(tmp_path / "c", str(model), prompts=prompts, bos="auto")
+        said = tc.predict_prompts(tmp_path / "c", str(model), prompts=prompts, bos="auto")
         assert_said(said, model, prompts, (1,) if is_put else ())
     (model / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": True}))
     answer("predict", tmp_path / "c", "--model", model, "--bos", "auto")
@@ -235,7 +237,7 @@ def test_a_model_that_comes_without_a_tokenizer(demo_data: Path, tmp_path: Path)
     (tmp_path / "a.txt").write_text("import os\n" * 100)
     make_store(tmp_path / "a.txt", tmp_path / "tokenizer.json", tmp_path / "store", 50)
     tc.ngrams(tmp_path / "store", tmp_path / "c", tc.NgramSettings(n=(2,)))
-    said = tc.predict(tmp_path / "c", str(model), prompts=[[5, 6, 7]], bos="auto")
+    said = tc.predict_prompts(tmp_path / "c", str(model), prompts=[[5, 6, 7]], bos="auto")
     assert_said(said, model, [[5, 6, 7]], (1,))
 
 
@@ -248,7 +250,7 @@ def test_a_real_model_that_needs_its_first_token(stories: Path, tmp_path: Path) 
     (tmp_path / "says_so/tokenizer_config.json").write_text(json.dumps(config | {"add_bos_token": True}))
     text = ["Ben"]
     said = {
-        bos: tc.predict(tmp_path / "c", str(tmp_path / "says_so"), prompts=text, bos=bos).to_pylist()[0]
+        bos: tc.predict_prompts(tmp_path / "c", str(tmp_path / "says_so"), prompts=text, bos=bos).to_pylist()[0]
         for bos in (False, True, "auto")
     }
     assert said["auto"] == said[True]

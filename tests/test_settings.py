@@ -72,6 +72,8 @@ RULES: dict[type[Settings], dict[str, Callable[[Any], bool]]] = {
         "n": lambda value: len(value) > 0 and all(type(n) is int and 1 <= n <= 5 for n in value),
         "min_prefix_count": COUNT,
         "min_share": is_share,
+        "start": COUNT,
+        "max_tokens": or_none(POSITIVE),
     },
     tc.ScanSettings: {
         "prompt_length": is_whole(1, 16),

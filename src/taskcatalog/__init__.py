@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from taskcatalog.stores.open_store import StoreOptions, open_store
     from taskcatalog.stores.store import OpenedStore as Store
     from taskcatalog.tasks.predict import PredictResult, predict
+    from taskcatalog.tasks.predict_prompts import predict_prompts
     from taskcatalog.tasks.scan import ScanResult, ScanSettings, scan
     from taskcatalog.tokenizing.stage import TokenizeResult, TokenizeSettings, tokenize
     from taskcatalog.verification import verify
@@ -61,6 +62,7 @@ _HOMES = {
     "open_store": "stores.open_store:open_store",
     "plan": "planning:plan",
     "predict": "tasks.predict:predict",
+    "predict_prompts": "tasks.predict_prompts:predict_prompts",
     "scan": "tasks.scan:scan",
     "tokenize": "tokenizing.stage:tokenize",
     "verify": "verification:verify",
@@ -100,6 +102,7 @@ __all__ = [
     "open_store",
     "plan",
     "predict",
+    "predict_prompts",
     "scan",
     "tokenize",
     "verify",

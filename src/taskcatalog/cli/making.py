@@ -232,11 +232,11 @@ def predict(
     from taskcatalog.catalog.results import format_of, write_result
 
     kind = kind or ("json" if wants_json() and out is None else format_of(out))
-    if out is not None:
-        asked = tc.predict(catalog, models, prompts=prompts, sql=sql, out=out, format=kind, **options)
-        report_rows(f"{out}: complete, prompts asked of each model", out, asked.completions)
+    answers = tc.predict_prompts(catalog, models, prompts, sql=sql, out=out, format=kind, **options)
+    if answers is not None:
+        write_result(from_arrow(answers), kind, None)
     else:
-        write_result(from_arrow(tc.predict(catalog, models, prompts=prompts, sql=sql, **options)), kind, None)
+        report({"out": str(out)}, [f"{out}: complete"])
 
 
 @command

@@ -13,11 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from taskcatalog.catalog.catalog import Catalog
 from taskcatalog.catalog.folder import CatalogFolder
 from taskcatalog.catalog.made import Made
-from taskcatalog.catalog.results import TableFormat, format_of, write_result
-from taskcatalog.errors import ConflictError, InputError, SettingsError
+from taskcatalog.errors import ConflictError, InputError
 from taskcatalog.lm.bos import Bos, bos_id_of
 from taskcatalog.lm.load import Dtype, FoundModel
 from taskcatalog.lm.measures import answer_bytes
@@ -27,7 +25,6 @@ from taskcatalog.runs.driver import Work
 from taskcatalog.runs.files import folder_held
 from taskcatalog.runs.jobs import Pool
 from taskcatalog.runs.ledger import Ledger
-from taskcatalog.runs.outputs import check_result_file
 from taskcatalog.runs.parts import Facts, Part, finished, problem_of
 from taskcatalog.runs.stage import Stage
 from taskcatalog.sizes import Size, memory_budget, sufficient_budget
@@ -39,7 +36,6 @@ from taskcatalog.tables.sorting import parquet_files, write_sorted
 from taskcatalog.tasks.checks import check_ids_known, check_label, check_length, check_tokenizer
 from taskcatalog.tasks.completions import answered, find_models
 from taskcatalog.tasks.on_devices import DeviceModel, ModelJob, run_on_devices
-from taskcatalog.tasks.predict_prompts import GivenPrompts, answers_of, given_prompts
 from taskcatalog.tasks.prompts import PROMPTS_PER_PART, ids_of, n_parts, read_part
 
 STAGE = Stage("predict", registry.files_of("predict"), {"bos": False})
@@ -104,10 +100,6 @@ def predict(
     catalog: str | PathLike[str],
     models: str | Path | Sequence[str | Path],
     *,
-    prompts: GivenPrompts | None = None,
-    sql: str | None = None,
-    out: str | Path | None = None,
-    format: TableFormat | None = None,  # noqa: A002
     bos: Bos = False,
     revision: str | None = None,
     revisions: Sequence[str] = (),
@@ -117,35 +109,25 @@ def predict(
     memory: Size | None = None,
     pool: Pool | None = None,
     force: bool = False,
-) -> Any:  # what it is depends on what is asked, and Arrow's table has no type
-    """Asks models for the probability of every completion in the catalog's top tables, or in ``prompts``.
+) -> PredictResult:
+    """Asks models for the probability of every completion in the catalog's top tables.
 
-    Each model (a hub name, a folder, or ``pythia`` for all eight deduplicated sizes) gets files of its own under
-    its label; the others' stay as they are. With ``revisions``, each model is asked as it was at each
-    of them. Returns a PredictResult. The same call again goes on where it was
-    stopped, or does nothing. ``pool`` does the work in place of a process for each device. ``bos`` puts the model's
-    beginning-of-sequence token in front of every prompt; ``auto`` where ``lm.bos`` finds that it was trained so.
+    Each model (a hub name, a folder, or ``pythia`` for all eight deduplicated sizes) gets files of its own under its
+    label; the others' stay as they are. With ``revisions``, each model is asked as it was at each of them. The same
+    call again goes on where it was stopped, or does nothing. ``pool`` does the work in place of a process for each
+    device. ``bos`` puts the model's beginning-of-sequence token in front of every prompt; ``auto`` where ``lm.bos``
+    finds that it was trained so.
 
-    ``prompts`` are texts, lists of ids, a table or DataFrame with a column ``ids`` or ``text``, or a Path of a file
-    with one; or the rows of a query, ``sql``, with such a column or the columns ``id0``, ``id1`` …. Of each, the last
-    token is the completion. What models say of them is not put into the catalog: it is written to the file ``out``
-    (Parquet, CSV or JSON, as ``format`` or its name says), or returned as an Arrow table, with the columns that
-    ``predict_prompts.answers_of`` tells.
-
-    Raises InputError for a catalog without top tables or a model that cannot be used, SettingsError for what is no
-    prompt.
+    Raises InputError for a catalog without top tables or a model that cannot be used.
     """
     started = time.perf_counter()
     folder = CatalogFolder(locate_here(catalog))
     identity = folder.identity()
     memory_budget(memory)  # whatever else is wrong, its form is said first
-    _check_given(prompts, sql, out, format, pool, force)
     found = find_models(models, revision=revision, revisions=revisions, label=label, device=device, dtype=dtype)
     vocabulary = folder.vocabulary()
     for model in found:
         check_tokenizer(vocabulary, model, folder.path)
-    if prompts is not None or sql is not None:
-        return _predict_given(folder, found, prompts, sql, out, format, bos, memory, force)
     for model in found:
         check_label(model.name.label, folder)
     with _counted(folder) as tops:
@@ -163,45 +145,6 @@ def predict(
         }
     rows, seconds = {"predictions": sum(asked_of.values())}, time.perf_counter() - started
     return PredictResult(folder=folder.path, rows=rows, seconds=seconds, completions=asked_of)
-
-
-def _check_given(
-    prompts: Any, sql: str | None, out: str | Path | None, kind: TableFormat | None, pool: Pool | None, force: bool
-) -> None:
-    if prompts is not None and sql is not None:
-        raise SettingsError("prompts and sql: give one or the other")
-    are_given = prompts is not None or sql is not None
-    if out is not None:
-        if not are_given:
-            raise SettingsError("out is for prompts that are given: what is said of the top tables is in the catalog")
-        _ = kind or format_of(Path(out))
-        check_result_file(Path(out), force=force)
-    if are_given and pool is not None:
-        raise SettingsError("prompts that are given are asked in this process: leave pool out")
-
-
-def _predict_given(
-    folder: CatalogFolder,
-    found: Sequence[FoundModel],
-    prompts: GivenPrompts | None,
-    sql: str | None,
-    out: str | Path | None,
-    kind: TableFormat | None,
-    bos: Bos,
-    memory: Size | None,
-    force: bool,
-) -> Any:
-    started = time.perf_counter()
-    with Catalog(folder.path, memory=memory) as catalog, given_prompts(catalog, prompts, sql) as given:
-        for model in found:
-            needed = predict_needs(model, [max(2, given.longest)])
-            sufficient_budget(memory, needed.least, f"predicting with model {model.name.label}")
-        with answers_of(given, found, bos, catalog) as answers:
-            if out is None:
-                return answers.to_arrow_table()
-            write_result(answers, kind or format_of(Path(out)), Path(out), force=force)
-    counts = {model.name.label: given.n_prompts for model in found}
-    return PredictResult(folder=folder.path, rows={}, seconds=time.perf_counter() - started, completions=counts)
 
 
 def predict_needs(found: FoundModel, ns: Iterable[int]) -> Needs:

@@ -21,27 +21,83 @@ from numpy.typing import NDArray
 
 from taskcatalog.catalog.catalog import Catalog
 from taskcatalog.catalog.database import rows_of
+from taskcatalog.catalog.folder import CatalogFolder
+from taskcatalog.catalog.results import TableFormat, format_of, write_result
 from taskcatalog.counting.prompt_file import read_prompts
 from taskcatalog.counting.prompt_ids import Prompts, as_ids
 from taskcatalog.errors import SettingsError
 from taskcatalog.lm.bos import Bos, bos_id_of
-from taskcatalog.lm.load import FoundModel
+from taskcatalog.lm.load import Dtype, FoundModel
 from taskcatalog.lm.memory import kept_memory
 from taskcatalog.lm.model import LanguageModel
+from taskcatalog.runs.outputs import check_result_file
 from taskcatalog.runs.progress import note, progress_bar
+from taskcatalog.sizes import Size, memory_budget, sufficient_budget
+from taskcatalog.storage import locate_here
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.tables.ngrams import predictions
 from taskcatalog.tables.parquet import table_writer
 from taskcatalog.tables.sorting import parquet_files
-from taskcatalog.tasks.checks import check_ids_known, check_length
-from taskcatalog.tasks.completions import ANSWERS, answered
+from taskcatalog.tasks.checks import check_ids_known, check_length, check_tokenizer
+from taskcatalog.tasks.completions import ANSWERS, answered, find_models
 from taskcatalog.tasks.on_devices import result_of
+from taskcatalog.tasks.predict import predict_needs
 from taskcatalog.tasks.prompts import distinct_rows
 from taskcatalog.vocabulary import Vocabulary
 
 _PROMPTS_AT_ONCE = 1 << 17
 GivenPrompts: TypeAlias = Prompts | PathLike[str] | Any
 """Also a file that ``read_prompts`` reads, or a table with a column ``ids`` or ``text``: Arrow's, or a DataFrame."""
+
+
+def predict_prompts(
+    catalog: str | PathLike[str],
+    models: str | Path | Sequence[str | Path],
+    prompts: GivenPrompts | None = None,
+    *,
+    sql: str | None = None,
+    out: str | Path | None = None,
+    format: TableFormat | None = None,  # noqa: A002
+    bos: Bos = False,
+    revision: str | None = None,
+    revisions: Sequence[str] = (),
+    label: str | None = None,
+    device: str = "auto",
+    dtype: Dtype = "auto",
+    memory: Size | None = None,
+    force: bool = False,
+) -> pa.Table:
+    """Asks models for the probability of the last token of any prompts, after the tokens before it.
+
+    ``prompts`` are texts, lists of ids, a table or DataFrame with a column ``ids`` or ``text``, or a Path of a file
+    with one; or the rows of a query over the catalog, ``sql``, with such a column or the columns ``id0``, ``id1`` ….
+    Returns a table with a row for each model and prompt, and the columns that ``answers_of`` tells; or None, having
+    written it to the file ``out`` (Parquet, CSV or JSON, as ``format`` or its name says). The catalog stays as it is.
+    Models and ``bos`` are as in ``predict``.
+
+    Raises SettingsError for what is no prompt, InputError for a model that cannot be used.
+    """
+    folder = CatalogFolder(locate_here(catalog))
+    memory_budget(memory)  # whatever else is wrong, its form is said first
+    if (prompts is None) == (sql is None):
+        raise SettingsError("prompts and sql: give one or the other")
+    file = locate_here(out) if out is not None else None
+    if file is not None:
+        format = format or format_of(file)  # noqa: A001
+        check_result_file(file, force=force)
+    vocabulary = folder.vocabulary()
+    found = find_models(models, revision=revision, revisions=revisions, label=label, device=device, dtype=dtype)
+    for model in found:
+        check_tokenizer(vocabulary, model, folder.path)
+    with Catalog(folder.path, memory=memory) as opened, given_prompts(opened, prompts, sql) as given:
+        for model in found:
+            needed = predict_needs(model, [max(2, given.longest)])
+            sufficient_budget(memory, needed.least, f"predicting with model {model.name.label}")
+        with answers_of(given, found, bos, opened) as answers:
+            if file is None or format is None:
+                return answers.to_arrow_table()
+            write_result(answers, format, file, force=force)
+    return None
 
 
 @dataclass(frozen=True)
