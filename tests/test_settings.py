@@ -87,7 +87,7 @@ RULES: dict[type[Settings], dict[str, Callable[[Any], bool]]] = {
     },
     tc.Machine: {
         "cores": or_none(is_whole(1, 1_024)),
-        "memory": or_none(lambda value: is_text(value) or type(value) is int),
+        "memory": or_none(lambda value: 1 <= parse_size(value) <= 10**18),
         "disk_rate": or_none(POSITIVE),
     },
     DatasetChoice: {"subset": or_none(is_text), "split": is_text},

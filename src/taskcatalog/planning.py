@@ -97,6 +97,10 @@ class Machine(Settings):
     disk_rate: Annotated[int | None, POSITIVE] = None
     """Bytes a second, both ways; not a limit if None."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        memory_budget(self.memory)
+
 
 def plan(
     store: AnyStore,

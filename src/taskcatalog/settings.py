@@ -62,7 +62,7 @@ def given_or_default(settings: S | None, kind: type[S]) -> S:
     if settings is None:
         return kind()
     if not isinstance(settings, kind):
-        raise SettingsError(f"settings are {_shown(settings)}: give {kind.__name__}(…), or leave them out")
+        raise SettingsError(f"settings are {shown(settings)}: give {kind.__name__}(…), or leave them out")
     return settings
 
 
@@ -76,7 +76,7 @@ def checked(name: str, value: Any, kind: Any) -> Any:
     if result is _WRONG or any(number not in rule for rule in allowed for number in numbers):
         rules = " ".join(str(rule) for rule in allowed)
         words = name.replace("_", " ")
-        raise SettingsError(f"{words} is {_shown(value)}: it must be {_described(kind)} {rules}".rstrip(), setting=name)
+        raise SettingsError(f"{words} is {shown(value)}: it must be {_described(kind)} {rules}".rstrip(), setting=name)
     return result
 
 
@@ -140,7 +140,8 @@ def _described(kind: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "True or False", str: "text"}[kind]
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value for a message, cut where it is long."""
     try:
         text = repr(value)
     except Exception:  # of an int with more digits than Python writes, or of an object of somebody's own

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from taskcatalog.errors import SettingsError
-from taskcatalog.settings import Between, checked
+from taskcatalog.settings import Between, checked, shown
 
 Size: TypeAlias = str | int
 """Bytes: as a number, or as people write them."""
@@ -36,7 +36,7 @@ def parse_size(text: Size, setting: str | None = None) -> int:
         return _within(int(text), text, setting)
     match = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]+)?)\s*([kmgt]i?|)(b?)\s*", str(text).lower())
     if match is None:
-        raise SettingsError(f"{text!r} is not a size in bytes: write it as 500MB, 8GB or 2GiB", setting=setting)
+        raise SettingsError(f"{shown(text)} is not a size in bytes: write it as 500MB, 8GB or 2GiB", setting=setting)
     number, unit, b = match.groups()
     if not unit and not b:
         likely = [f"{number}{one}B" for one in ("G", "M", "") if float(number) * _UNITS[one.lower()] <= _LIKELY]
@@ -47,7 +47,7 @@ def parse_size(text: Size, setting: str | None = None) -> int:
 
 def _within(size: int, text: Size, setting: str | None) -> int:
     if not 1 <= size <= _LARGEST:
-        message = f"{text!r:.60} is not a size from 1 byte to 10^18: write it as 500MB, 8GB or 2GiB"
+        message = f"{shown(text)} is not a size from 1 byte to 10^18: write it as 500MB, 8GB or 2GiB"
         raise SettingsError(message, setting=setting)
     return size
 
