@@ -121,7 +121,7 @@ def tables_of(
 rows_of = st.lists(st.lists(st.integers(0, 3), max_size=12), max_size=8)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.data(),
     n=st.integers(2, 5),

@@ -110,7 +110,7 @@ def stores(draw: st.DrawFn) -> Rows:
     return Rows(rows, vocabulary, starts, max(1, *map(len, rows), 1) if rows else 1, late)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     data=st.data(),
     store=stores(),

@@ -173,6 +173,7 @@ def test_connections_that_are_cut(flat: Path, tmp_path: Path, proxy: CuttingProx
     assert proxy.n_cut > cut_while_writing, "some while reading, too"
 
 
+@pytest.mark.slow
 def test_kills(flat: Path, tmp_path: Path, bucket: Any) -> None:
     """What a kill leaves behind the URL is whole files, and no store until all are there."""
     given = arguments(flat)

@@ -123,7 +123,7 @@ def test_every_field_has_a_rule() -> None:
 
 
 @pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
-@hypothesis_settings(max_examples=400, deadline=None)
+@hypothesis_settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_value_of_any_field(kind: type[Settings], data: st.DataObject, tmp_path_factory: Any) -> None:
     """A few fields at a time, so that what one of them refuses does not hide the others."""

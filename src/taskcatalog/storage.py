@@ -30,7 +30,8 @@ _CHANGE_KEYS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updat
 """Under which file systems say when a file was changed, or which content it has."""
 _FINAL = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, ImportError, NotImplementedError)
 """What another try would not mend."""
-_FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError", "RepositoryNotFoundError", "GatedRepoError")
+_DENIED = ("NoCredentialsError", "PartialCredentialsError", "RepositoryNotFoundError", "GatedRepoError")
+_FINAL_NAMES = (*_DENIED, "ParamValidationError")
 
 
 def locate(name: str | PathLike[str] | AnyPath) -> AnyPath:
@@ -283,6 +284,6 @@ def _advice(name: str, error: Exception, done: str = "read") -> str:
         return f"{protocol}:// needs more than is installed: pip install {package}"
     if isinstance(error, ValueError):
         return f"nothing here reads {protocol}:// ({error})"
-    if isinstance(error, PermissionError) or type(error).__name__ in _FINAL_NAMES:
+    if isinstance(error, PermissionError) or type(error).__name__ in _DENIED:
         return f"access is denied: are the credentials of {protocol}:// set? ({type(error).__name__}: {error})"
     return f"{type(error).__name__}: {error}"
