@@ -16,9 +16,9 @@ pytestmark = pytest.mark.slow
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Source code in enough files for several parts."""
     folder = tmp_path_factory.mktemp("sources")
-    texts = [path.read_text("utf-8", "replace") for path in standard_library_sources()[:160]]
-    for i in range(6):
-        write_jsonl(folder / f"{i}.jsonl", texts[i::6])
+    texts = [path.read_text("utf-8", "replace") for path in standard_library_sources()[:320]]
+    for i in range(12):
+        write_jsonl(folder / f"{i}.jsonl", texts[i::12])
     return folder
 
 
@@ -32,7 +32,7 @@ def store(sources: Path, demo_data: Path, tmp_path_factory: pytest.TempPathFacto
 def test_tokenize(sources: Path, store: Path, demo_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
     arguments = command("tokenize", sources, "--out", out, "--tokenizer", demo_data, "--sequence-length", 256)
-    assert kill_until_done(arguments, out, 2) >= 2
+    assert kill_until_done(arguments, out, 1) >= 2
     assert tree(out) == tree(store)
 
 
