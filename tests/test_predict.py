@@ -15,7 +15,7 @@ from models import save_model
 from naive_scan import TOLERANCE, last_logits
 from taskcatalog.catalog.database import quoted
 from taskcatalog.errors import InputError
-from taskcatalog.tables.schemas import top_table
+from taskcatalog.tables.names import top_table
 
 
 def test_predict(code_store: Path, demo_data: Path, tmp_path: Path) -> None:

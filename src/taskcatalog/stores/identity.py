@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taskcatalog.tables.schemas import id_dtype
+from taskcatalog.tables.names import id_dtype
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,8 +36,8 @@ from taskcatalog.stores.format import StoreFormat, StoreOptions
 from taskcatalog.stores.id_file import IdFiles, side_by_side
 from taskcatalog.stores.identity import StoreIdentity
 from taskcatalog.stores.store import Sequences, uniform_ends
+from taskcatalog.tables.names import id_dtype
 from taskcatalog.tables.parquet import numpy_column
-from taskcatalog.tables.schemas import id_dtype
 from taskcatalog.vocabulary import Vocabulary
 
 _PARTS = (NUMBER, f"{NUMBER}-{NUMBER}")

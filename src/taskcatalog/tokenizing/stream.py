@@ -20,8 +20,9 @@ from taskcatalog.documents.source import Chunk
 from taskcatalog.runs.destination import Destination
 from taskcatalog.runs.files import written_atomically
 from taskcatalog.runs.parts import Facts, Part
+from taskcatalog.tables.corpus import documents
+from taskcatalog.tables.names import id_dtype
 from taskcatalog.tables.parquet import TableWriter, table_writer, text_array
-from taskcatalog.tables.schemas import documents_schema, id_dtype
 from taskcatalog.tokenizing.encoders import Encoded, Encoder, Engine, cut_before, make_encoder
 from taskcatalog.vocabulary import Vocabulary
 
@@ -140,7 +141,7 @@ class _PartWriter:
         with ExitStack() as stack:
             path = stack.enter_context(written_atomically(self.files[0]))
             self._tokens: IO[bytes] = stack.enter_context(path.open("wb"))
-            self._index: TableWriter = stack.enter_context(table_writer(self.files[1], documents_schema()))
+            self._index: TableWriter = stack.enter_context(table_writer(self.files[1], documents().schema()))
             self._stack = stack.pop_all()
         return self
 
